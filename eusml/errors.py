@@ -1,0 +1,43 @@
+"""Errors meant for the person at the keyboard: what was found, where, what was expected, what to do.
+
+Our own invariants are `assert`s; anything a user can cause is one of these.
+"""
+
+
+class EusmlError(ValueError):
+    """Base of every error a user can cause; `python -m eusml` prints it without a traceback.
+
+    `exit_code` is the process's exit status when the error ends it.
+    """
+
+    exit_code = 2
+
+
+class ConfigError(EusmlError):
+    """A setting is unknown, of the wrong type or out of its range."""
+
+
+class DataError(EusmlError):
+    """An image, a manifest or a folder is not what it should be."""
+
+
+class LeakageError(DataError):
+    """One case or patient would stand on both sides of a split."""
+
+
+class TrainingError(EusmlError):
+    """Training cannot go on: a non-finite loss, a device or initial weights that cannot be had."""
+
+
+class CheckpointError(EusmlError):
+    """A saved training state or model is incomplete, damaged or belongs to another job."""
+
+
+class TrackingError(EusmlError):
+    """The MLflow store cannot be reached or does not hold what was asked for."""
+
+
+class PromotionError(EusmlError):
+    """No model may be promoted, or none can be chosen honestly."""
+
+    exit_code = 3
