@@ -1,0 +1,96 @@
+"""`python -m eusml NAME`: what every line of MLproject calls.
+
+Nothing heavy is imported before the command is known and its settings are sound, so that `--help` and a typing
+error answer at once.
+"""
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from eusml.errors import ConfigError, EusmlError
+
+COMMANDS = {
+    "main": "the whole study: data, augmentation, training, evaluation, comparison, promotion",
+    "data": "read, check, prepare and split the images",
+    "augment": "expand the training partition by the study's operations, one copy each",
+    "train": "train the network that `train` describes; a killed training goes on where it was",
+    "evaluate": "measure that network on the held-out cases, with intervals",
+    "compare": "all arms side by side, on the same cases",
+    "promote": "register the arms and give the chosen ResNet-34 its alias",
+}
+"""Entry points: each is the function `run` of the module of its name in `eusml.commands`."""
+
+DEFAULT_EXPERIMENT = Path("experiments/quick.yaml")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one entry point; returns the process's exit status."""
+    try:
+        name, experiment, overrides = parse(sys.argv[1:] if argv is None else argv)
+        from eusml.config import load_config
+
+        config = load_config(experiment, overrides)
+        # Both libraries ask the network for news when they are imported, unless told not to.
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+        importlib.import_module(f"eusml.commands.{name}").run(config)
+    except EusmlError as error:
+        print(f"eusml: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("eusml: interrupted; the same command again goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: Sequence[str]) -> tuple[str, Path, dict[str, str]]:
+    """Command name, experiment file and dotted overrides (`--train.lr 3e-4` or `--train.lr=3e-4`).
+
+    Raises:
+        ConfigError: unknown command, an argument that is no setting, a setting without a value.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m eusml",
+        usage="python -m eusml NAME [--experiment FILE] [--SETTING VALUE ...]",
+        description="Tells GIST from leiomyoma on endoscopic-ultrasound images: research software, not for diagnosis.",
+        epilog="entry points:\n"
+        + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        + "\n\nany setting by its dotted name: --train.lr 3e-4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", metavar="NAME", help="one of the entry points below")
+    parser.add_argument(
+        "--experiment", metavar="FILE", type=Path, default=DEFAULT_EXPERIMENT, help="default: %(default)s"
+    )
+    known, rest = parser.parse_known_args(argv)
+    if known.name not in COMMANDS:
+        near = difflib.get_close_matches(known.name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise ConfigError(f"unknown entry point {known.name!r}; {hint}")
+    return known.name, known.experiment, _overrides(rest)
+
+
+def _overrides(words: Sequence[str]) -> dict[str, str]:
+    overrides: dict[str, str] = {}
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("--"):
+            raise ConfigError(f"{word!r} is not understood; settings are written --train.lr 3e-4")
+        name, equals, value = word[2:].partition("=")
+        if not equals:
+            if not waiting:
+                raise ConfigError(f"--{name} needs a value")
+            value = waiting.pop(0)
+        overrides[name] = value
+    return overrides
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Entry points: one file each, wiring stages together and nothing else."""

@@ -1,0 +1,65 @@
+"""Entry point `augment`: one copy of every training image per operation of the study."""
+
+import numpy as np
+
+from eusml.commands.data import LAYERS, StudyData, study_data
+from eusml.commands.job import Job, fingerprint, open_job, run_stage
+from eusml.commands.terminal import say
+from eusml.config import Config
+from eusml.data.augment import Expanded, expand, load_expanded, save_expanded
+from eusml.evaluation import figures
+from eusml.learning.batches import LabelledImages
+from eusml.tracking import runs
+
+
+def run(config: Config) -> None:
+    """Expand the training partition, as an MLflow run of its own."""
+    with open_job("augment", config) as job:
+        expanded_training_images(job, study_data(job))
+
+
+def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
+    """The training partition with its augmented copies; no test case is ever touched."""
+    manifest = study.prepared.manifest
+    rows = study.split.indices("train")
+    inputs = {**study.key, "settings": job.config.augment.model_dump(mode="json")}
+    key = fingerprint("augment", inputs, LAYERS)
+    folder = job.work_dir / "augment" / key[:16]
+    tags = runs.common_tags("augment", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
+
+    def make(run: runs.Run) -> Expanded:
+        case_ids = manifest.table["case_id"].iloc[rows].tolist()
+        expanded = expand(study.prepared.images[rows], case_ids, job.config.augment)
+        save_expanded(expanded, folder)
+        _log(run, study, rows, expanded)
+        return expanded
+
+    expanded = run_stage(
+        job, "augment", "augment", key, tags, make=make, reuse=lambda _: load_expanded(folder) if folder.is_dir() else None
+    )
+    y_true = manifest.table["y_true"].to_numpy(dtype=np.int64)[rows]
+    return LabelledImages(expanded.images, y_true[expanded.parent])
+
+
+def _log(run: runs.Run, study: StudyData, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", expanded: Expanded) -> None:
+    manifest = study.prepared.manifest
+    y_true = manifest.table["y_true"].to_numpy()[rows][expanded.parent]
+    copies = manifest.table.iloc[rows[expanded.parent]][["case_id", "patient_id", "label"]].assign(
+        operation=expanded.operation
+    )
+    run.table(copies, "copies.csv")
+    run.metrics(
+        {
+            "augment/originals": float(len(rows)),
+            "augment/images": float(len(expanded.images)),
+            "augment/positive": float((y_true == 1).sum()),
+            "augment/negative": float((y_true == 0).sum()),
+        }
+    )
+    first = expanded.parent == 0
+    panel = dict(zip(expanded.operation[first].tolist(), expanded.images[first], strict=True))
+    run.figure(figures.augmentation_panel(panel, synthetic=manifest.synthetic), "augmentation.png")
+    say(
+        f"  {len(rows)} training images became {len(expanded.images)}: "
+        f"{int((y_true == 1).sum())} {manifest.positive_class} + {int((y_true == 0).sum())} {manifest.negative_class}"
+    )

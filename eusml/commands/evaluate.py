@@ -1,0 +1,148 @@
+"""Entry point `evaluate`: the network's answers on cases it never saw, every figure with its interval."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from eusml.commands.data import StudyData, prepare_once, study_data
+from eusml.commands.job import Job, fingerprint, open_job, run_stage
+from eusml.commands.terminal import progress, say
+from eusml.commands.train import TrainedModel, trained_model
+from eusml.config import Config
+from eusml.data.prepare import Prepared
+from eusml.data.sources import phantom_cohort
+from eusml.evaluation import figures, paper, report
+from eusml.evaluation.metrics import Metrics, evaluate
+from eusml.tracking import runs
+
+LAYERS = ("data", "learning", "evaluation")
+
+
+@dataclass(frozen=True)
+class Reported:
+    """Cases that a network is measured on."""
+
+    table: pd.DataFrame
+    images: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of who they are and what they show."""
+        return hashlib.sha256(self.table["case_id"].str.cat(sep="\n").encode() + self.images.tobytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One network's measures and answers by partition: `test`; for the phantom also `val` and `fresh`."""
+
+    model: TrainedModel
+    run_id: str
+    metrics: Mapping[str, Metrics]
+    predictions: Mapping[str, pd.DataFrame]
+    """Columns case_id, patient_id, y_true, y_score, y_pred."""
+    digests: Mapping[str, str]
+
+
+def run(config: Config) -> None:
+    """Evaluate the network that `train` describes, as an MLflow run of its own."""
+    with open_job("evaluate", config) as job:
+        study = study_data(job)
+        evaluation(job, study, trained_model(job, study, config.train.arch, config.train))
+
+
+def reported_cases(job: Job, study: StudyData) -> dict[str, Reported]:
+    """The held-out cases; for the phantom, further independent ones to choose on (`val`) and to report (`fresh`)."""
+    settings = job.config.data
+    cases = {"test": _rows(study.prepared, study.split.indices("test"))}
+    if settings.source == "phantom":
+        for part, which, count in (
+            ("val", "selection", settings.phantom.selection_cases),
+            ("fresh", "fresh", settings.phantom.fresh_cases),
+        ):
+            if count:
+                prepared = prepare_once(job, phantom_cohort(settings, job.work_dir, which))  # type: ignore[arg-type]
+                cases[part] = _rows(prepared, np.arange(len(prepared.images)))
+    return cases
+
+
+def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
+    """Measure one network, or take its measures from the finished run."""
+    manifest = study.prepared.manifest
+    cases = reported_cases(job, study)
+    digests = {part: reported.digest for part, reported in cases.items()}
+    settings = job.config.evaluate
+    inputs = {
+        **study.key,
+        "cases": digests,
+        "weights": model.bundle.spec.weights_sha256,
+        "settings": settings.model_dump(mode="json"),
+    }
+    key = fingerprint("evaluate", inputs, LAYERS)
+    tags = runs.common_tags(
+        "evaluate", arch=model.bundle.spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
+    )
+    tags |= {f"eusml.{part}_digest": digest for part, digest in digests.items()} | {"eusml.train_run": model.run_id}
+
+    def finish(run_id: str, predictions: Mapping[str, pd.DataFrame]) -> Evaluation:
+        metrics = {
+            part: evaluate(
+                table["y_true"].to_numpy(), table["y_score"].to_numpy(), table["patient_id"].to_numpy(), settings
+            )
+            for part, table in predictions.items()
+        }
+        return Evaluation(model, run_id, metrics, predictions, digests)
+
+    def make(run: runs.Run) -> Evaluation:
+        predictions = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
+        result = finish(run.run_id, predictions)
+        _log(run, study, result)
+        return result
+
+    def reuse(finished: runs.FinishedRun) -> Evaluation:
+        folder = job.work_dir / "evaluate" / key[:16]
+        tables = {
+            part: pd.read_csv(
+                runs.fetch(finished.run_id, f"predictions_{part}.csv", folder), dtype={"case_id": str, "patient_id": str}
+            )
+            for part in cases
+        }
+        return finish(finished.run_id, tables)
+
+    return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
+
+
+def _rows(prepared: Prepared, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Reported:
+    return Reported(prepared.manifest.table.iloc[rows].reset_index(drop=True), prepared.images[rows])
+
+
+def _predict(model: TrainedModel, reported: Reported, threshold: float, part: str) -> pd.DataFrame:
+    y_score = model.bundle.scores(reported.images, lambda items: progress(items, f"predict {part}"))
+    table = reported.table[["case_id", "patient_id", "y_true"]].copy()
+    return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
+
+
+def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
+    manifest = study.prepared.manifest
+    held_out = manifest.table.iloc[study.split.indices("test")]
+    run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
+    drawn = {"synthetic": manifest.synthetic}
+    for part, metrics in result.metrics.items():
+        run.metrics(metrics.flat(part))
+        run.table(result.predictions[part], f"predictions_{part}.csv")
+        run.table(metrics.table(), f"metrics_{part}.csv")
+        run.table(metrics.interval_table(), f"intervals_{part}.csv")
+    test = result.predictions["test"]
+    y_true, y_score = test["y_true"].to_numpy(), test["y_score"].to_numpy()
+    classes = (manifest.negative_class, manifest.positive_class)
+    run.figure(figures.confusion(result.metrics["test"], classes, **drawn), "confusion.png")
+    run.figure(figures.roc({"test": (y_true, y_score)}, **drawn), "roc.png")
+    run.figure(figures.precision_recall({"test": (y_true, y_score)}, **drawn), "precision_recall.png")
+    run.figure(figures.calibration(y_true, y_score, **drawn), "calibration.png")
+    run.text(paper.paper_markdown(), "paper_table.md")
+    run.note(report.evaluation_note(result.metrics, synthetic=manifest.synthetic))
+    for part in ("test", "fresh"):
+        if part in result.metrics:
+            say(f"  {part}: {result.metrics[part].one_line()}")

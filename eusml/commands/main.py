@@ -1,0 +1,17 @@
+"""Entry point `main`: the whole study, one child run per stage and model."""
+
+from eusml.commands.compare import all_evaluations, compare
+from eusml.commands.data import study_data
+from eusml.commands.job import open_job
+from eusml.commands.promote import promote, say_next_steps
+from eusml.config import Config
+
+
+def run(config: Config) -> None:
+    """Data, augmentation, training and evaluation of every arm, comparison, promotion."""
+    with open_job("main", config) as job:
+        study = study_data(job)
+        evaluations = all_evaluations(job, study)
+        compare(job, study, evaluations)
+        promotion = promote(job, evaluations)
+    say_next_steps(promotion)

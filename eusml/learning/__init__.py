@@ -1,0 +1,1 @@
+"""Networks: built, trained with exact resume, saved and asked. The only stage that uses torch."""

@@ -1,0 +1,114 @@
+"""Decoded images on the device, in an order and augmentation that are pure functions of (seed, epoch, sample)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from eusml.config import OnlineConfig
+from eusml.data.augment import online_parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_ORDER_STREAM = 0x0D
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Grey images with their class."""
+
+    images: "NDArray[np.uint8]"
+    """uint8 [N, S, S]."""
+    y_true: "NDArray[np.int64]"
+    """int64 [N]: 1 for the positive class."""
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == np.uint8
+        assert self.images.ndim == 3
+        assert self.y_true.shape == (len(self.images),)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Grey level 0-1 to network input, one mean and deviation per channel (1 for grey, 3 for ImageNet weights)."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of_images(cls, images: "NDArray[np.uint8]") -> "Normalisation":
+        """Mean and deviation of a training partition; a blank partition gets deviation 1/255 rather than 0."""
+        # Sums of integers, so that the figure does not depend on the order of addition.
+        levels = np.bincount(images.ravel(), minlength=256).astype(np.float64)
+        grey = np.arange(256) / 255.0
+        mean = float((levels * grey).sum() / levels.sum())
+        variance = float((levels * (grey - mean) ** 2).sum() / levels.sum())
+        return cls((mean,), (max(variance**0.5, 1 / 255),))
+
+    def __call__(self, grey: torch.Tensor) -> torch.Tensor:
+        """Float32 [B, 1, S, S] of 0-1 to float32 [B, C, S, S], channels-last."""
+        shape = (1, len(self.mean), 1, 1)
+        mean = torch.tensor(self.mean, device=grey.device).view(shape)
+        std = torch.tensor(self.std, device=grey.device).view(shape)
+        return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def to_device(images: "NDArray[np.uint8]", device: torch.device) -> torch.Tensor:
+    """uint8 [N, S, S] to a resident uint8 tensor [N, 1, S, S]."""
+    return torch.from_numpy(images).unsqueeze(1).to(device)
+
+
+def to_grey(images: torch.Tensor) -> torch.Tensor:
+    """uint8 tensor to float32 of 0-1."""
+    return images.to(torch.float32).div_(255.0)
+
+
+def epoch_order(seed: int, epoch: int, count: int, batch_size: int) -> "list[NDArray[np.int64]]":
+    """Sample numbers of every batch of one epoch.
+
+    Batch sizes differ by one at most: batch normalisation cannot work on the single image that a plain
+    remainder may leave.
+    """
+    order = np.random.default_rng([seed, epoch, _ORDER_STREAM]).permutation(count)
+    return np.array_split(order, -(-count // batch_size))
+
+
+def training_batches(
+    images: torch.Tensor, targets: torch.Tensor, *, seed: int, epoch: int, batch_size: int, online: OnlineConfig
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Grey float32 [B, 1, S, S] and int64 [B] for every step of one epoch."""
+    count = len(images)
+    drawn = torch.from_numpy(online_parameters(seed, epoch, count, online)) if online.enabled else None
+    for batch in epoch_order(seed, epoch, count, batch_size):
+        rows = torch.from_numpy(batch)
+        grey = to_grey(images[rows.to(images.device)])
+        if drawn is not None:
+            grey = augment_online(grey, drawn[rows].to(grey.device))
+        yield grey, targets[rows.to(targets.device)]
+
+
+def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+    """Rotate, flip, zoom, shift and gamma-correct a batch in one resampling.
+
+    Args:
+        grey: float32 [B, 1, S, S] of 0-1.
+        parameters: float32 [B, 6], columns as `eusml.data.augment.online_parameters` gives them.
+    """
+    angle, flip, scale, shift_x, shift_y, gamma = parameters.unbind(1)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    # Each row maps output to input coordinates, which run from -1 to 1: a shift of the whole side is 2.
+    theta = torch.stack(
+        [
+            torch.stack([cos * flip, -sin, 2 * shift_x], dim=1),
+            torch.stack([sin * flip, cos, 2 * shift_y], dim=1),
+        ],
+        dim=1,
+    )
+    grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
+    # Reflection leaves no black corners that would tell a turned image from an upright one.
+    moved = functional.grid_sample(grey, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    return moved.clamp_(0.0, 1.0).pow_(gamma.view(-1, 1, 1, 1))

@@ -1,0 +1,121 @@
+"""A trained network as two files that hold no code: `weights.safetensors` and `model.json`.
+
+Evaluation and the served model both ask the network through `Bundle.scores`, so that what is served is what was
+evaluated.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from eusml.config import ARCHS, Arch
+from eusml.errors import CheckpointError
+from eusml.learning.batches import Normalisation, to_device, to_grey
+from eusml.learning.model import empty_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from numpy.typing import NDArray
+
+WEIGHTS_FILE = "weights.safetensors"
+SPEC_FILE = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What one must know, beside the weights, to ask the network about an image."""
+
+    arch: Arch
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    image_size_px: int
+    roi_margin_frac: float
+    positive_class: str
+    negative_class: str
+    threshold: float
+    synthetic: bool
+    """Trained on synthetic images: says nothing about patients."""
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A network ready to be asked."""
+
+    network: nn.Module
+    spec: ModelSpec
+
+    @torch.inference_mode()
+    def scores(
+        self, images: "NDArray[np.uint8]", progress: "Callable[[Iterable[Any]], Iterable[Any]]" = iter
+    ) -> "NDArray[np.float64]":
+        """Probability of the positive class for prepared images uint8 [N, S, S]; float64 [N], 0-1.
+
+        In fp32 on the CPU and one image at a time: convolution kernels are chosen by batch size, and an answer
+        must not depend on which other images were asked about.
+        """
+        assert images.shape[1:] == (self.spec.image_size_px, self.spec.image_size_px), images.shape
+        normalise = Normalisation(self.spec.mean, self.spec.std)
+        answers = [
+            torch.softmax(self.network(normalise(to_grey(image[None]))).double(), dim=1)[0, 1].item()
+            for image in progress(to_device(np.ascontiguousarray(images), torch.device("cpu")))
+        ]
+        return np.array(answers, dtype=np.float64)
+
+
+def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:
+    """Write both files into `folder` (made if absent); returns the spec with the weights' SHA-256."""
+    from safetensors.torch import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    data = save(tensors, metadata={"synthetic": str(spec.synthetic).lower()})
+    spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
+    (folder / WEIGHTS_FILE).write_bytes(data)
+    (folder / SPEC_FILE).write_text(json.dumps(asdict(spec), indent=2) + "\n", encoding="utf-8")
+    return spec
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Read both files and check the weights against their SHA-256.
+
+    Raises:
+        CheckpointError: a file is missing, damaged or does not fit the other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    spec = _read_spec(folder / SPEC_FILE)
+    path = folder / WEIGHTS_FILE
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"model weights {path} cannot be read: {error}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != spec.weights_sha256:
+        raise CheckpointError(f"model weights {path} are damaged: SHA-256 is {found}, expected {spec.weights_sha256}")
+    network = empty_network(spec.arch, spec.channels)
+    try:
+        network.load_state_dict(load(data))
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"model weights {path} do not fit a {spec.arch}: {error}") from None
+    return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
+
+
+def _read_spec(path: Path) -> ModelSpec:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        spec = ModelSpec(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"model description {path} cannot be read: {error!r}") from None
+    if spec.arch not in ARCHS:
+        raise CheckpointError(f"model description {path} names the unknown architecture {spec.arch!r}")
+    return spec

@@ -1,0 +1,80 @@
+"""ResNet-34 and ResNet-50 with two outputs, for grey images (He et al. 2016, doi:10.1109/CVPR.2016.90)."""
+
+from pathlib import Path
+from typing import Literal
+from urllib.error import URLError
+
+import torch
+from torch import nn
+
+from eusml.config import Arch
+from eusml.errors import TrainingError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def build_network(
+    arch: Arch, weights: Literal["none", "imagenet"], *, zero_init_residual: bool, seed: int
+) -> nn.Module:
+    """A network that maps float32 [B, C, S, S] to logits float32 [B, 2]; column 1 is the positive class.
+
+    From scratch C is 1: the images are grey. With ImageNet weights C is 3, because those filters look at colour
+    and were trained on channels with means and deviations of their own.
+
+    Raises:
+        TrainingError: ImageNet weights are neither on this machine nor to be downloaded.
+    """
+    from torchvision import models
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net: nn.Module = getattr(models, arch)(num_classes=2, zero_init_residual=zero_init_residual)
+        if weights == "none":
+            net.conv1 = _grey_stem()
+        else:
+            _load_backbone(net, _imagenet_state(arch), source=f"torchvision's ImageNet weights of {arch}")
+    return net
+
+
+def empty_network(arch: Arch, channels: int) -> nn.Module:
+    """The same architecture for weights that are about to be loaded."""
+    from torchvision import models
+
+    with torch.random.fork_rng(devices=[]):
+        net: nn.Module = getattr(models, arch)(num_classes=2)
+        if channels == 1:
+            net.conv1 = _grey_stem()
+    return net
+
+
+def _grey_stem() -> nn.Conv2d:
+    stem = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")
+    return stem
+
+
+def _imagenet_state(arch: Arch) -> dict[str, torch.Tensor]:
+    from torchvision import models
+
+    weights = models.get_model_weights(arch).IMAGENET1K_V1
+    try:
+        state: dict[str, torch.Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+    except (URLError, OSError) as error:
+        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        raise TrainingError(
+            f"train.weights is imagenet, but {arch}'s ImageNet weights are not on this machine and cannot be "
+            f"downloaded ({error}). Put torchvision's file at {cached}, or train from scratch with "
+            "-P train.weights=none"
+        ) from None
+    except RuntimeError as error:
+        raise TrainingError(f"{arch}'s ImageNet weights are damaged ({error}); delete the cached file") from None
+    return state
+
+
+def _load_backbone(net: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:
+    """Everything but the 1000-class head."""
+    backbone = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    missing, unexpected = net.load_state_dict(backbone, strict=False)
+    if set(missing) != {"fc.weight", "fc.bias"} or unexpected:
+        raise TrainingError(f"{source} do not fit: missing {missing}, unexpected {unexpected}")

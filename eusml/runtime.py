@@ -1,0 +1,93 @@
+"""The machine a job runs on: device, precision, threads, and what must match for a result to repeat."""
+
+import hashlib
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from eusml.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how arithmetic is done."""
+
+    device: torch.device
+    bf16: bool
+    """Matrix products and convolutions in bfloat16 under autocast; weights and optimiser stay fp32."""
+
+    @property
+    def precision(self) -> str:
+        """`bf16` or `fp32`."""
+        return "bf16" if self.bf16 else "fp32"
+
+    def describe(self) -> str:
+        """One phrase for logs: `cpu (AMD EPYC, 2 threads), bf16`."""
+        if self.device.type == "cuda":
+            return f"cuda ({torch.cuda.get_device_name(self.device)}), {self.precision}"
+        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads), {self.precision}"
+
+
+def choose_compute(device: Literal["auto", "cpu", "cuda"], precision: Literal["auto", "fp32", "bf16"]) -> Compute:
+    """Pick device and precision.
+
+    Raises:
+        TrainingError: CUDA was asked for and torch sees none.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "cuda" and not has_cuda:
+        raise TrainingError("train.device is cuda, but torch sees no CUDA device; use auto or cpu")
+    chosen = torch.device("cuda" if device != "cpu" and has_cuda else "cpu")
+    native = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else _cpu_has_bf16()
+    return Compute(chosen, bf16=precision == "bf16" or (precision == "auto" and native))
+
+
+def make_deterministic(threads: int | None) -> None:
+    """Ask torch for kernels whose result repeats from run to run on one machine.
+
+    The number of CPU threads decides the order of some sums, so it belongs to the setting.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=False)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+def machine_key(compute: Compute) -> str:
+    """What must be equal for weights to be bit-identical: versions of the arithmetic, device, precision, threads."""
+    parts: Sequence[str] = (
+        f"torch {version('torch')}",
+        f"torchvision {version('torchvision')}",
+        f"numpy {version('numpy')}",
+        torch.backends.cpu.get_cpu_capability(),
+        compute.describe(),
+    )
+    return "; ".join(parts)
+
+
+@cache
+def code_digest(*packages: str) -> str:
+    """SHA-256 over the source of some of eusml's layers (`"data"`, `"learning"`, …) and the modules below them.
+
+    A stage may import only what stands left of it, so the layers up to its own are all the code it runs.
+    """
+    root = Path(__file__).parent
+    files = [root / "errors.py", root / "runtime.py"]
+    for package in ("config", *packages):
+        files += sorted((root / package).rglob("*.py"))
+    total = hashlib.sha256()
+    for file in files:
+        total.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return total.hexdigest()
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
