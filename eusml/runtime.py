@@ -1,12 +1,9 @@
 """The machine a job runs on: device, precision, threads, and what must match for a result to repeat."""
 
-import hashlib
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -70,22 +67,6 @@ def machine_key(compute: Compute) -> str:
         compute.describe(),
     )
     return "; ".join(parts)
-
-
-@cache
-def code_digest(*packages: str) -> str:
-    """SHA-256 over the source of some of eusml's layers (`"data"`, `"learning"`, …) and the modules below them.
-
-    A stage may import only what stands left of it, so the layers up to its own are all the code it runs.
-    """
-    root = Path(__file__).parent
-    files = [root / "errors.py", root / "runtime.py"]
-    for package in ("config", *packages):
-        files += sorted((root / package).rglob("*.py"))
-    total = hashlib.sha256()
-    for file in files:
-        total.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return total.hexdigest()
 
 
 def _cpu_has_bf16() -> bool:

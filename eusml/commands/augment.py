@@ -3,10 +3,11 @@
 import numpy as np
 
 from eusml.commands.data import LAYERS, StudyData, study_data
-from eusml.commands.job import Job, fingerprint, open_job, run_stage
+from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.data.augment import Expanded, expand, load_expanded, save_expanded
+from eusml.digests import fingerprint
 from eusml.evaluation import figures
 from eusml.learning.batches import LabelledImages
 from eusml.tracking import runs
@@ -24,26 +25,33 @@ def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
     rows = study.split.indices("train")
     inputs = {**study.key, "settings": job.config.augment.model_dump(mode="json")}
     key = fingerprint("augment", inputs, LAYERS)
-    folder = job.work_dir / "augment" / key[:16]
+    path = job.work_dir / "augment" / f"{key[:16]}.npz"
     tags = runs.common_tags("augment", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> Expanded:
         case_ids = manifest.table["case_id"].iloc[rows].tolist()
         expanded = expand(study.prepared.images[rows], case_ids, job.config.augment)
-        save_expanded(expanded, folder)
+        save_expanded(expanded, path)
         _log(run, study, rows, expanded)
         return expanded
 
     expanded = run_stage(
-        job, "augment", "augment", key, tags, make=make, reuse=lambda _: load_expanded(folder) if folder.is_dir() else None
+        job,
+        "augment",
+        "augment",
+        key,
+        tags,
+        make=make,
+        reuse=lambda _: load_expanded(path) if path.is_file() else None,
     )
-    y_true = manifest.table["y_true"].to_numpy(dtype=np.int64)[rows]
-    return LabelledImages(expanded.images, y_true[expanded.parent])
+    return LabelledImages(expanded.images, manifest.y_true[rows][expanded.parent])
 
 
-def _log(run: runs.Run, study: StudyData, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", expanded: Expanded) -> None:
+def _log(
+    run: runs.Run, study: StudyData, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", expanded: Expanded
+) -> None:
     manifest = study.prepared.manifest
-    y_true = manifest.table["y_true"].to_numpy()[rows][expanded.parent]
+    y_true = manifest.y_true[rows][expanded.parent]
     copies = manifest.table.iloc[rows[expanded.parent]][["case_id", "patient_id", "label"]].assign(
         operation=expanded.operation
     )

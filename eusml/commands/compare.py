@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.evaluate import LAYERS, Evaluation, evaluation, reported_cases
-from eusml.commands.job import Job, fingerprint, open_job, run_stage
-from eusml.commands.terminal import say
+from eusml.commands.evaluate import LAYERS, Evaluation, evaluation
+from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.train import trained_model
 from eusml.config import Config
-from eusml.evaluation import baselines, comparison, figures, paper, report
+from eusml.digests import fingerprint
 from eusml.tracking import runs
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from eusml.commands.data import StudyData, prepare_once, study_data
-from eusml.commands.job import Job, fingerprint, open_job, run_stage
+from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import TrainedModel, trained_model
 from eusml.config import Config
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
+from eusml.digests import fingerprint
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate
 from eusml.tracking import runs
@@ -105,7 +106,8 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
         folder = job.work_dir / "evaluate" / key[:16]
         tables = {
             part: pd.read_csv(
-                runs.fetch(finished.run_id, f"predictions_{part}.csv", folder), dtype={"case_id": str, "patient_id": str}
+                runs.fetch(finished.run_id, f"predictions_{part}.csv", folder),
+                dtype={"case_id": str, "patient_id": str},
             )
             for part in cases
         }

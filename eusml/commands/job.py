@@ -1,18 +1,18 @@
-"""One start of an entry point: its run, and stages that are run once and reused while nothing they depend on changes."""
+"""One start of an entry point: its run, and stages that are run once and reused while nothing they rest on changes."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
 
 from eusml.commands.terminal import say
 from eusml.config import Config, flatten, to_yaml
+from eusml.errors import EusmlError
 from eusml.evaluation import report
-from eusml.runtime import code_digest
 from eusml.tracking import runs
 
 T = TypeVar("T")
@@ -46,10 +46,15 @@ class Job:
 
 @contextmanager
 def open_job(entry: str, config: Config) -> Iterator[Job]:
-    """Connect to the store and open the entry point's run; whatever happens inside decides its final status."""
+    """Connect to the store and open the entry point's run; whatever happens inside decides its final status.
+
+    Raises:
+        EusmlError: another process works in the same `work_dir`; two would write the same training state.
+    """
     runs.connect()
+    config.work_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with runs.entry_run(f"{config.name}: {entry}", {"eusml.entry_point": entry}) as run:
+    with _alone(config.work_dir), runs.entry_run(f"{config.name}: {entry}", {"eusml.entry_point": entry}) as run:
         run.params({f"cfg.{name}": value for name, value in flatten(config).items()})
         run.text(to_yaml(config), "config.yaml")
         job = Job(config, entry, run)
@@ -57,12 +62,6 @@ def open_job(entry: str, config: Config) -> Iterator[Job]:
         if entry == "main":
             run.note(report.pipeline_note([vars(record) for record in job.records]))
         run.metrics({"seconds": time.perf_counter() - began})
-
-
-def fingerprint(stage: str, inputs: Mapping[str, Any], layers: tuple[str, ...]) -> str:
-    """SHA-256 of all that a stage's result depends on: its inputs and settings, and the code of `layers`."""
-    known = {"stage": stage, "inputs": inputs, "code": code_digest(*layers)}
-    return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def run_stage(
@@ -75,25 +74,27 @@ def run_stage(
     make: Callable[[runs.Run], T],
     reuse: Callable[[runs.FinishedRun], T | None],
 ) -> T:
-    """The result of a stage: from the finished run with this fingerprint if its files are still there, else made anew.
+    """The result of a stage: from the finished run with this fingerprint if it can still be read, else made anew.
 
     Args:
         job: the running job.
         stage: name of the stage, as in `eusml.stage`.
         label: how a person would call it: `train resnet34`.
-        key: the stage's fingerprint.
+        key: the stage's fingerprint, over its inputs, settings and code.
         tags: tags of a new run.
         make: does the work inside the new run.
         reuse: loads the result of a finished run, or gives None when its files are gone.
     """
     began = time.perf_counter()
-    finished = runs.find_finished(key, stage)
+    finished = runs.find_finished(job.run, key)
     if finished is not None:
         result = reuse(finished)
         if result is not None:
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
             if job.entry == stage:
-                job.run.tags({**tags, "eusml.reused_run": finished.run_id})
+                # Without the fingerprint: the next start is to find the run that did the work, not this one.
+                marks = {name: value for name, value in tags.items() if name != runs.FINGERPRINT}
+                job.run.tags({**marks, "eusml.reused_run": finished.run_id})
                 job.run.note(f"Nothing to do: inputs, settings and code are those of run `{finished.run_id}`.")
             job.records.append(StageRecord(label, finished.run_id, True, time.perf_counter() - began))
             return result
@@ -102,7 +103,7 @@ def run_stage(
         result = _make(job.run, key, tags, make)
         run_id = job.run.run_id
     else:
-        with runs.child_run(job.run, label, {}) as run:
+        with runs.child_run(job.run, label, tags) as run:
             result = _make(run, key, tags, make)
             run_id = run.run_id
     seconds = time.perf_counter() - began
@@ -113,5 +114,22 @@ def run_stage(
 
 def _make(run: runs.Run, key: str, tags: Mapping[str, str], make: Callable[[runs.Run], T]) -> T:
     run.tags(tags)
-    runs.mark_superseded(key, run.run_id)
+    runs.mark_superseded(run, key)
     return make(run)
+
+
+@contextmanager
+def _alone(work_dir: Path) -> Iterator[None]:
+    """Hold the work folder's lock; the system gives it back when the process dies, however it dies."""
+    lock = FileLock(work_dir / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise EusmlError(
+            f"another eusml job works in {work_dir} now; wait for it, or give this one a folder of its own with "
+            "-P work_dir=…"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

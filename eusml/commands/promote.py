@@ -68,7 +68,9 @@ def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Prom
     standing = winner if replaces or champion is None else champion
     result = Promotion(standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces)
     run.note(report.promotion_note(vars(result)))
-    run.json({**vars(result), "versions": {arm: f"{v.name}/{v.version}" for arm, v in versions.items()}}, "decision.json")
+    run.json(
+        {**vars(result), "versions": {arm: f"{v.name}/{v.version}" for arm, v in versions.items()}}, "decision.json"
+    )
     say(f"[promote] {standing.name} version {standing.version} is {settings.alias}: {result.reason}")
     return result
 

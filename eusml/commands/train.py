@@ -5,16 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from eusml.commands.augment import expanded_training_images
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.job import Job, fingerprint, open_job, run_stage
+from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress_bar, say
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
-from eusml.errors import CheckpointError
+from eusml.data.split import Partition
+from eusml.digests import fingerprint
+from eusml.errors import CheckpointError, TrackingError
 from eusml.evaluation import figures
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
@@ -56,7 +57,8 @@ def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -
 
     def make(run: runs.Run) -> TrainedModel:
         run.params({f"cfg.{name}": value for name, value in flatten(settings, "train.").items()})
-        run.dataset(manifest.table.iloc[study.split.indices("train")], "train", study.prepared.digest, "training", manifest.source)
+        trained_on = manifest.table.iloc[study.split.indices("train")]
+        run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
         result = _fit(run, arm, images, _partition(study, "test"), settings, key, folder / "state.pt")
         return _record(run, job, study, arm, settings, result, folder)
 
@@ -69,10 +71,9 @@ def _training_images(job: Job, study: StudyData, settings: TrainConfig) -> Label
     return expanded_training_images(job, study) if settings.offline else _partition(study, "train")
 
 
-def _partition(study: StudyData, part: str) -> LabelledImages:
+def _partition(study: StudyData, part: Partition) -> LabelledImages:
     rows = study.split.indices(part)
-    y_true = study.prepared.manifest.table["y_true"].to_numpy(dtype=np.int64)
-    return LabelledImages(study.prepared.images[rows], y_true[rows])
+    return LabelledImages(study.prepared.images[rows], study.prepared.manifest.y_true[rows])
 
 
 def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, Any]:
@@ -82,6 +83,8 @@ def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, A
         "settings": chosen,
         "augment": job.config.augment.model_dump(mode="json") if settings.offline else None,
         "machine": machine_key(choose_compute(settings.device, settings.precision)),
+        # They change no weight, but the saved model carries them to wherever it is served.
+        "served": [job.config.data.image_size_px, job.config.data.roi_margin_frac, job.config.evaluate.threshold],
     }
 
 
@@ -144,11 +147,16 @@ def _record(
 
 
 def _reuse(finished: runs.FinishedRun, arm: str, folder: Path) -> TrainedModel | None:
+    """The model from the work folder or, when that was deleted, from the store; None when neither is sound."""
+    model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get("eusml.weights_sha256")
+    if model_id is None or expected is None:
+        return None
     try:
-        bundle = load_bundle(folder / "model")
-        history = pd.read_csv(runs.fetch(finished.run_id, "curves.csv", folder / "reused"))
-    except CheckpointError:
+        local = folder / "model"
+        bundle = load_bundle(local if local.is_dir() else registry.fetch_bundle(model_id, folder / "fetched"))
+        history = pd.read_csv(runs.fetch(finished.run_id, "curves.csv", folder / "fetched"))
+    except (CheckpointError, TrackingError):
         return None
-    if bundle.spec.weights_sha256 != finished.tags.get("eusml.weights_sha256"):
+    if bundle.spec.weights_sha256 != expected:
         return None
-    return TrainedModel(arm, bundle, finished.run_id, finished.tags["eusml.model_id"], history)
+    return TrainedModel(arm, bundle, finished.run_id, model_id, history)

@@ -1,0 +1,1 @@
+"""Images in: sources, checks, preparation, split and augmentation. Knows neither networks nor stores."""

@@ -1,0 +1,103 @@
+"""The study's off-line expansion, and what is drawn for on-line augmentation.
+
+Off-line: five operations, each adding one copy of every training image (113 → 678); every copy carries its
+parent, so that a test can prove that no held-out case has one. On-line: parameters that are a pure function of
+(seed, epoch, sample); `eusml.learning.batches` applies them on the device.
+"""
+
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eusml.config import AugmentConfig, OnlineConfig
+from eusml.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+ORIGINAL = "original"
+_ONLINE_STREAM = 0x0A
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """Training images and their copies, originals first, then one block per operation."""
+
+    images: "NDArray[np.uint8]"
+    """uint8 [N · (1 + operations), S, S]."""
+    parent: "NDArray[np.int64]"
+    """int64: which of the N training images each one comes from."""
+    operation: "NDArray[np.str_]"
+    """`original` or the operation's name."""
+
+
+def expand(images: "NDArray[np.uint8]", case_ids: Sequence[str], settings: AugmentConfig) -> Expanded:
+    """One copy of every image per operation; what is drawn depends on (seed, operation, case) alone.
+
+    Args:
+        images: uint8 [N, S, S] of the training partition.
+        case_ids: N names.
+        settings: operations and their strengths.
+    """
+    from eusml.data.transforms import copy_of
+
+    assert len(images) == len(case_ids)
+    blocks = [images]
+    for operation in settings.operations:
+        # The name and not the place in the list: dropping one operation leaves the other copies as they were.
+        stream = zlib.crc32(operation.encode())
+        rngs = (np.random.default_rng([settings.seed, stream, zlib.crc32(case.encode())]) for case in case_ids)
+        blocks.append(
+            np.stack([copy_of(image, operation, settings, rng) for image, rng in zip(images, rngs, strict=True)])
+        )
+    names = np.array([ORIGINAL, *settings.operations])
+    return Expanded(np.concatenate(blocks), np.tile(np.arange(len(images)), len(blocks)), np.repeat(names, len(images)))
+
+
+def save_expanded(expanded: Expanded, path: Path) -> None:
+    """Write to one `.npz` file; a kill leaves it whole or absent."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        np.savez(file, images=expanded.images, parent=expanded.parent, operation=expanded.operation)
+    os.replace(draft, path)
+
+
+def load_expanded(path: Path) -> Expanded:
+    """Read what `save_expanded` wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        # Opened here, because numpy leaves a file open that turns out to be no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Expanded(arrays["images"], arrays["parent"], arrays["operation"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"augmented images in {path} cannot be read ({error}); delete the file") from None
+
+
+def online_parameters(seed: int, epoch: int, count: int, settings: OnlineConfig) -> "NDArray[np.float32]":
+    """What is done to each of `count` samples in one epoch.
+
+    Returns:
+        float32 [count, 6]: angle (radians), flip (1 or -1), scale (factor), shift in x and y (fractions of the
+        side), gamma (exponent). Row i depends on (seed, epoch, i) alone.
+    """
+    unit = np.random.default_rng([seed, epoch, _ONLINE_STREAM]).random((count, 6))
+    signed = 2.0 * unit - 1.0
+    columns = [
+        np.deg2rad(settings.rotation_limit_deg) * signed[:, 0],
+        np.where(settings.flip & (unit[:, 1] < 0.5), -1.0, 1.0),
+        1.0 + settings.scale_frac * signed[:, 2],
+        settings.shift_frac * signed[:, 3],
+        settings.shift_frac * signed[:, 4],
+        np.exp(np.log1p(settings.gamma_frac) * signed[:, 5]),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)

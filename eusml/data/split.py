@@ -1,0 +1,116 @@
+"""Who is trained on and who is reported: stratified per class, grouped by patient, made before any augmentation."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+
+from eusml.config import SplitConfig
+from eusml.data.manifest import Manifest, table_digest
+from eusml.errors import DataError, LeakageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Partition = Literal["train", "test"]
+_COLUMNS = ["case_id", "patient_id", "label"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One row per case: `case_id`, `patient_id`, `label`, `partition`."""
+
+    table: pd.DataFrame
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the table."""
+        return table_digest(self.table)
+
+    def indices(self, partition: Partition) -> "NDArray[np.int64]":
+        """Rows of the manifest that belong to the partition, int64, ascending."""
+        return np.flatnonzero(self.table["partition"].to_numpy() == partition).astype(np.int64)
+
+
+def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
+    """Hold out a share of each class, or one of `folds` folds; patients stay whole.
+
+    Raises:
+        DataError: a class has too few patients for it.
+    """
+    table = manifest.table[_COLUMNS].reset_index(drop=True)
+    _check_size(table, settings)
+    held_out = _fold(table, settings) if settings.folds else _share(table, settings)
+    split = Split(table.assign(partition=np.where(held_out, "test", "train")))
+    check_split(split, manifest)
+    return split
+
+
+def check_split(split: Split, manifest: Manifest) -> None:
+    """Refuse a split that is not of this manifest or that leaks.
+
+    Raises:
+        DataError: cases, patients or labels differ, or a partition lacks a class.
+        LeakageError: a patient stands on both sides.
+    """
+    table = split.table
+    expected = manifest.table[_COLUMNS].reset_index(drop=True)
+    if not table[_COLUMNS].reset_index(drop=True).equals(expected):
+        differing = sorted(set(table["case_id"]) ^ set(expected["case_id"]))[:5]
+        what = f"only one of them has case {', '.join(differing)}" if differing else "order, patients or labels differ"
+        raise DataError(f"the split does not fit the manifest: {what}; make the split anew")
+    unknown = sorted(set(table["partition"]) - {"train", "test"})
+    if unknown:
+        raise DataError(f"the split knows train and test, found {', '.join(map(repr, unknown))}")
+    sides = table.groupby("patient_id")["partition"].nunique()
+    both = sides[sides > 1].index.tolist()
+    if both:
+        raise LeakageError(f"patient {', '.join(map(str, both[:5]))} stands in both train and test")
+    for partition in ("train", "test"):
+        lacking = set(table["label"]) - set(table.loc[table["partition"] == partition, "label"])
+        if lacking:
+            raise DataError(f"the {partition} partition would hold no case of {', '.join(sorted(lacking))}")
+
+
+def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:
+    least = settings.folds or 2
+    for label, patients in table.groupby("label")["patient_id"].nunique().items():
+        if patients < least:
+            what = f"split.folds is {least}" if settings.folds else "a hold-out needs 2"
+            raise DataError(
+                f"class {label!r} has {patients} patients, but {what}; fewer folds or more cases are needed"
+            )
+
+
+def _fold(table: pd.DataFrame, settings: SplitConfig) -> "NDArray[np.bool_]":
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    assert settings.folds is not None
+    folds = StratifiedGroupKFold(settings.folds, shuffle=True, random_state=settings.seed)
+    parts = list(folds.split(np.zeros(len(table)), table["label"], groups=table["patient_id"]))
+    held_out = np.zeros(len(table), dtype=np.bool_)
+    held_out[parts[settings.fold][1]] = True
+    return held_out
+
+
+def _share(table: pd.DataFrame, settings: SplitConfig) -> "NDArray[np.bool_]":
+    """Per class, patients in random order are taken as long as each brings the count nearer to the asked share.
+
+    A patient with images of both classes is drawn with the class of the first.
+    """
+    rng = np.random.default_rng(settings.seed)
+    first = table.drop_duplicates("patient_id").set_index("patient_id")["label"]
+    sizes = table["patient_id"].value_counts()
+    chosen: set[str] = set()
+    for label in sorted(table["label"].unique()):
+        target = max(round(settings.test_frac * int((table["label"] == label).sum())), 1)
+        # Sorted first, so that the draw depends on who the patients are and not on the order of the rows.
+        patients = rng.permutation(sorted(first.index[first == label]))
+        taken = 0
+        for patient in patients[:-1]:  # one patient at least stays to be trained on
+            size = int(sizes[patient])
+            if abs(taken + size - target) < abs(taken - target):
+                chosen.add(str(patient))
+                taken += size
+    return np.asarray(table["patient_id"].isin(chosen).to_numpy(), dtype=np.bool_)

@@ -1,0 +1,109 @@
+"""The served model: MLflow runs this file where the model is loaded (models-from-code, so nothing is unpickled).
+
+A request is one row per image: `image` holds the file as base64, and `bbox_x, bbox_y, bbox_w, bbox_h`, all or none,
+the lesion's box in pixels; without one the image counts as the region of interest.
+"""
+
+import base64
+import binascii
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
+
+from eusml.data.images import Box, decode, prepare_image
+from eusml.data.manifest import BOX_COLUMNS
+from eusml.errors import DataError
+from eusml.learning.bundle import load_bundle
+
+_NOTICE = "Research software, not for diagnosis."
+_SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " + _NOTICE
+
+
+class ServedModel(PythonModel):
+    """Answers images with the very decoder, preparation and network that were evaluated."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Read and verify the weights; learn from MLflow's side file which registered version this is."""
+        folder = Path(context.artifacts["bundle"])
+        self.bundle = load_bundle(folder)
+        self.version = _registered_version(folder.parents[1])
+
+    # No type hints on the arguments: MLflow would take them for the schema, in place of the signature.
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Answer every row.
+
+        Args:
+            context: unused.
+            model_input: table with `image` and optionally a box.
+            params: unused.
+
+        Returns:
+            Table with `label`; `probability` (0-1) of `positive_class`; `model_version` (`name/version` in the
+            registry, else `unregistered`); `synthetic`, whether it was trained on made-up images; `notice`.
+
+        Raises:
+            MlflowException: a row cannot be read; the server answers 400.
+        """
+        spec = self.bundle.spec
+        answers: list[dict[str, Any]] = []
+        for number, row in enumerate(model_input.to_dict("records"), start=1):
+            try:
+                image = prepare_image(
+                    decode(_bytes(row.get("image")), f"in row {number}"),
+                    _box(row),
+                    size_px=spec.image_size_px,
+                    margin_frac=spec.roi_margin_frac,
+                    name=f"in row {number}",
+                )
+            except DataError as error:
+                raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
+            probability = float(self.bundle.scores(image[None])[0])
+            answers.append(
+                {
+                    "label": spec.positive_class if probability >= spec.threshold else spec.negative_class,
+                    "probability": probability,
+                    "positive_class": spec.positive_class,
+                    "model_version": self.version,
+                    "synthetic": spec.synthetic,
+                    "notice": _SYNTHETIC_NOTICE if spec.synthetic else _NOTICE,
+                }
+            )
+        return pd.DataFrame(answers)
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise DataError(f"column image must hold base64 text, found {type(value).__name__}")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"column image is not base64: {error}") from None
+
+
+def _box(row: dict[str, Any]) -> Box | None:
+    values = [row.get(name) for name in BOX_COLUMNS]
+    given = [value for value in values if value is not None and not pd.isna(value)]
+    if not given:
+        return None
+    if len(given) < len(BOX_COLUMNS):
+        raise DataError(f"a box needs all of {', '.join(BOX_COLUMNS)}")
+    x, y, w, h = (round(value) for value in given)
+    return x, y, w, h
+
+
+def _registered_version(model_root: Path) -> str:
+    """`name/version` from the file that MLflow writes beside a model it fetched by its registered name."""
+    try:
+        meta = yaml.safe_load((model_root / "registered_model_meta").read_text(encoding="utf-8"))
+        return f"{meta['model_name']}/{meta['model_version']}"
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return "unregistered"
+
+
+mlflow.models.set_model(ServedModel())

@@ -1,0 +1,129 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eusml.config import AugmentConfig, SplitConfig
+from eusml.data.augment import expand
+from eusml.data.manifest import Manifest
+from eusml.data.split import Split, check_split, make_split
+from eusml.errors import DataError, LeakageError
+
+
+def manifest_of(rows: list[tuple[str, str]]) -> Manifest:
+    """From (patient, label) pairs."""
+    table = pd.DataFrame(
+        {
+            "case_id": [f"c{i}" for i in range(len(rows))],
+            "patient_id": [patient for patient, _ in rows],
+            "label": [label for _, label in rows],
+        }
+    )
+    table["y_true"] = (table["label"] == "a").astype(np.int64)
+    return Manifest(table, "made up", True, "a", "b")
+
+
+STUDY = manifest_of([(f"p{i}", "a" if i < 69 else "b") for i in range(142)])
+
+
+def test_the_study_is_split_as_in_the_paper() -> None:
+    split = make_split(STUDY, SplitConfig())
+    counts = split.table.groupby(["partition", "label"]).size().to_dict()
+    assert counts == {("train", "a"): 55, ("train", "b"): 58, ("test", "a"): 14, ("test", "b"): 15}
+
+
+def test_the_draw_follows_the_seed_and_not_the_order_of_rows() -> None:
+    def held_out(manifest: Manifest, seed: int) -> set[str]:
+        table = make_split(manifest, SplitConfig(seed=seed)).table
+        return set(table.loc[table["partition"] == "test", "patient_id"])
+
+    shuffled = Manifest(STUDY.table.sample(frac=1, random_state=0).reset_index(drop=True), "", True, "a", "b")
+    assert held_out(STUDY, 0) == held_out(shuffled, 0)
+    assert held_out(STUDY, 0) != held_out(STUDY, 1)
+
+
+PATIENTS = st.lists(st.tuples(st.integers(1, 4), st.sampled_from("ab")), min_size=12, max_size=60)
+
+
+@settings(max_examples=60, deadline=None)
+@given(patients=PATIENTS, seed=st.integers(0, 99), folds=st.sampled_from([None, 2, 4]))
+def test_no_patient_and_no_copy_stands_on_both_sides(
+    patients: list[tuple[int, str]], seed: int, folds: int | None
+) -> None:
+    rows = [(f"p{i}", label) for i, (count, label) in enumerate(patients) for _ in range(count)]
+    if min(sum(label == side for _, label in patients) for side in "ab") < 8:
+        rows += [(f"extra-{side}{i}", side) for side in "ab" for i in range(8)]
+    manifest = manifest_of(rows)
+    split = make_split(manifest, SplitConfig(seed=seed, folds=folds, fold=(folds or 1) - 1))
+    train, test = split.indices("train"), split.indices("test")
+    assert sorted([*train, *test]) == list(range(len(rows)))
+    # Augmented copies carry their parent: none of a held-out case, none of a held-out patient.
+    images = np.zeros((len(rows), 8, 8), np.uint8)
+    expanded = expand(images[train], manifest.table["case_id"].iloc[train].tolist(), AugmentConfig(operations=("log",)))
+    trained_on = manifest.table.iloc[train[expanded.parent]]
+    reported = manifest.table.iloc[test]
+    assert not set(trained_on["case_id"]) & set(reported["case_id"])
+    assert not set(trained_on["patient_id"]) & set(reported["patient_id"])
+    for partition in (trained_on, reported):
+        assert set(partition["label"]) == {"a", "b"}
+
+
+@settings(max_examples=40, deadline=None)
+@given(patients=PATIENTS, seed=st.integers(0, 99))
+def test_each_class_is_held_out_in_the_asked_share_within_one_patient(
+    patients: list[tuple[int, str]], seed: int
+) -> None:
+    rows = [(f"p{i}", label) for i, (count, label) in enumerate(patients) for _ in range(count)]
+    rows += [(f"extra-{side}{i}", side) for side in "ab" for i in range(8)]
+    split = make_split(manifest_of(rows), SplitConfig(seed=seed, test_frac=0.3))
+    for label in "ab":
+        of_class = split.table[split.table["label"] == label]
+        assert abs((of_class["partition"] == "test").sum() - 0.3 * len(of_class)) <= 4
+
+
+def test_folds_hold_out_every_case_once() -> None:
+    held_out = [set(make_split(STUDY, SplitConfig(folds=5, fold=fold)).indices("test").tolist()) for fold in range(5)]
+    assert sorted(case for fold in held_out for case in fold) == list(range(142))
+
+
+def test_digest_follows_the_table() -> None:
+    a, b = (make_split(STUDY, SplitConfig(seed=seed)) for seed in (0, 1))
+    assert a.digest == make_split(STUDY, SplitConfig()).digest
+    assert a.digest != b.digest
+
+
+def changed(**columns: object) -> Split:
+    return Split(make_split(STUDY, SplitConfig()).table.assign(**columns))
+
+
+def test_a_split_of_another_manifest_is_refused() -> None:
+    with pytest.raises(DataError, match="does not fit the manifest: only one of them has case c141, x"):
+        check_split(changed(case_id=[*STUDY.table["case_id"][:-1], "x"]), STUDY)
+    with pytest.raises(DataError, match="order, patients or labels differ"):
+        check_split(changed(label="a"), STUDY)
+
+
+def test_a_patient_on_both_sides_is_a_leak() -> None:
+    manifest = manifest_of([("same", "a"), ("same", "a"), ("x", "b"), ("y", "b")])
+    split = Split(
+        manifest.table[["case_id", "patient_id", "label"]].assign(partition=["train", "test", "train", "test"])
+    )
+    with pytest.raises(LeakageError, match="patient same stands in both"):
+        check_split(split, manifest)
+
+
+def test_too_few_patients_are_an_error() -> None:
+    few = manifest_of([("p0", "a"), ("p0", "a"), ("p1", "a"), *[(f"q{i}", "b") for i in range(9)]])
+    with pytest.raises(DataError, match=r"class 'a' has 2 patients, but split\.folds is 5"):
+        make_split(few, SplitConfig(folds=5))
+    with pytest.raises(DataError, match="class 'a' has 1 patients, but a hold-out needs 2"):
+        make_split(manifest_of([("p0", "a"), ("p1", "b"), ("p2", "b")]), SplitConfig())
+
+
+def test_a_table_reads_back_with_the_same_digest(tmp_path: Path) -> None:
+    split = make_split(STUDY, SplitConfig())
+    split.table.to_csv(tmp_path / "split.csv", index=False)
+    assert Split(pd.read_csv(tmp_path / "split.csv")).digest == split.digest
