@@ -1,5 +1,7 @@
 """Entry point `augment`: one copy of every training image per operation of the study."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from eusml.commands.data import LAYERS, StudyData, study_data
@@ -11,6 +13,9 @@ from eusml.digests import fingerprint
 from eusml.evaluation import figures
 from eusml.learning.batches import LabelledImages
 from eusml.tracking import runs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def run(config: Config) -> None:
@@ -47,9 +52,7 @@ def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
     return LabelledImages(expanded.images, manifest.y_true[rows][expanded.parent])
 
 
-def _log(
-    run: runs.Run, study: StudyData, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]", expanded: Expanded
-) -> None:
+def _log(run: runs.Run, study: StudyData, rows: "NDArray[np.int64]", expanded: Expanded) -> None:
     manifest = study.prepared.manifest
     y_true = manifest.y_true[rows][expanded.parent]
     copies = manifest.table.iloc[rows[expanded.parent]][["case_id", "patient_id", "label"]].assign(

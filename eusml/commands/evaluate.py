@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,15 @@ from eusml.commands.train import TrainedModel, trained_model
 from eusml.config import Config
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
+from eusml.data.sources.phantom import Which
 from eusml.digests import fingerprint
+from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate
 from eusml.tracking import runs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 LAYERS = ("data", "learning", "evaluation")
 
@@ -27,7 +33,7 @@ class Reported:
     """Cases that a network is measured on."""
 
     table: pd.DataFrame
-    images: "np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]"
+    images: "NDArray[np.uint8]"
 
     @property
     def digest(self) -> str:
@@ -59,12 +65,14 @@ def reported_cases(job: Job, study: StudyData) -> dict[str, Reported]:
     settings = job.config.data
     cases = {"test": _rows(study.prepared, study.split.indices("test"))}
     if settings.source == "phantom":
-        for part, which, count in (
-            ("val", "selection", settings.phantom.selection_cases),
-            ("fresh", "fresh", settings.phantom.fresh_cases),
-        ):
+        counts: dict[str, tuple[Which, int]] = {
+            "val": ("selection", settings.phantom.selection_cases),
+            "fresh": ("fresh", settings.phantom.fresh_cases),
+        }
+        for part, (which, count) in counts.items():
             if count:
-                prepared = prepare_once(job, phantom_cohort(settings, job.work_dir, which))  # type: ignore[arg-type]
+                drawn = phantom_cohort(settings, job.work_dir, which, lambda items: progress(items, "render"))
+                prepared = prepare_once(job, drawn)
                 cases[part] = _rows(prepared, np.arange(len(prepared.images)))
     return cases
 
@@ -87,43 +95,46 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
     )
     tags |= {f"eusml.{part}_digest": digest for part, digest in digests.items()} | {"eusml.train_run": model.run_id}
 
-    def finish(run_id: str, predictions: Mapping[str, pd.DataFrame]) -> Evaluation:
+    def finish(run_id: str, answers: Mapping[str, pd.DataFrame]) -> Evaluation:
         metrics = {
             part: evaluate(
                 table["y_true"].to_numpy(), table["y_score"].to_numpy(), table["patient_id"].to_numpy(), settings
             )
-            for part, table in predictions.items()
+            for part, table in answers.items()
         }
-        return Evaluation(model, run_id, metrics, predictions, digests)
+        return Evaluation(model, run_id, metrics, answers, digests)
 
     def make(run: runs.Run) -> Evaluation:
-        predictions = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
-        result = finish(run.run_id, predictions)
+        answers = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
+        result = finish(run.run_id, answers)
         _log(run, study, result)
         return result
 
-    def reuse(finished: runs.FinishedRun) -> Evaluation:
+    def reuse(finished: runs.FinishedRun) -> Evaluation | None:
         folder = job.work_dir / "evaluate" / key[:16]
-        tables = {
-            part: pd.read_csv(
-                runs.fetch(finished.run_id, f"predictions_{part}.csv", folder),
-                dtype={"case_id": str, "patient_id": str},
-            )
-            for part in cases
-        }
-        return finish(finished.run_id, tables)
+        text = {"case_id": str, "patient_id": str}
+        try:
+            files = {part: runs.fetch(finished.run_id, f"predictions_{part}.csv", folder) for part in cases}
+        except TrackingError:
+            return None
+        return finish(finished.run_id, {part: pd.read_csv(file, dtype=text) for part, file in files.items()})
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
 
 
-def _rows(prepared: Prepared, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Reported:
+def _rows(prepared: Prepared, rows: "NDArray[np.int64]") -> Reported:
     return Reported(prepared.manifest.table.iloc[rows].reset_index(drop=True), prepared.images[rows])
+
+
+def predictions(cases: pd.DataFrame, y_score: "NDArray[np.float64]", threshold: float) -> pd.DataFrame:
+    """Table of answers: case_id, patient_id, y_true, y_score (probability of the positive class), y_pred."""
+    table = cases[["case_id", "patient_id", "y_true"]].copy()
+    return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
 
 
 def _predict(model: TrainedModel, reported: Reported, threshold: float, part: str) -> pd.DataFrame:
     y_score = model.bundle.scores(reported.images, lambda items: progress(items, f"predict {part}"))
-    table = reported.table[["case_id", "patient_id", "y_true"]].copy()
-    return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
+    return predictions(reported.table, y_score, threshold)
 
 
 def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
@@ -136,13 +147,14 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
         run.table(result.predictions[part], f"predictions_{part}.csv")
         run.table(metrics.table(), f"metrics_{part}.csv")
         run.table(metrics.interval_table(), f"intervals_{part}.csv")
-    test = result.predictions["test"]
-    y_true, y_score = test["y_true"].to_numpy(), test["y_score"].to_numpy()
+    curves = {
+        part: (table["y_true"].to_numpy(), table["y_score"].to_numpy()) for part, table in result.predictions.items()
+    }
     classes = (manifest.negative_class, manifest.positive_class)
     run.figure(figures.confusion(result.metrics["test"], classes, **drawn), "confusion.png")
-    run.figure(figures.roc({"test": (y_true, y_score)}, **drawn), "roc.png")
-    run.figure(figures.precision_recall({"test": (y_true, y_score)}, **drawn), "precision_recall.png")
-    run.figure(figures.calibration(y_true, y_score, **drawn), "calibration.png")
+    run.figure(figures.roc(curves, **drawn), "roc.png")
+    run.figure(figures.precision_recall(curves, **drawn), "precision_recall.png")
+    run.figure(figures.calibration(*curves["test"], **drawn), "calibration.png")
     run.text(paper.paper_markdown(), "paper_table.md")
     run.note(report.evaluation_note(result.metrics, synthetic=manifest.synthetic))
     for part in ("test", "fresh"):

@@ -28,8 +28,8 @@ class Promotion:
 def run(config: Config) -> None:
     """Register and promote, as an MLflow run of its own."""
     with open_job("promote", config) as job:
-        study = study_data(job)
-        say_next_steps(promote(job, all_evaluations(job, study)))
+        promotion = promote(job, all_evaluations(job, study_data(job)))
+    say_next_steps(promotion)
 
 
 def promote(job: Job, evaluations: Sequence[Evaluation]) -> Promotion:
@@ -41,8 +41,8 @@ def promote(job: Job, evaluations: Sequence[Evaluation]) -> Promotion:
         PromotionError: no arm of the asked architecture, or several between which nothing but the reported cases
             could decide.
     """
-    manifest_synthetic = evaluations[0].model.bundle.spec.synthetic
-    tags = runs.common_tags("promote", source=job.config.data.source, synthetic=manifest_synthetic, fingerprint="")
+    synthetic = evaluations[0].model.bundle.spec.synthetic
+    tags = runs.common_tags("promote", source=job.config.data.source, synthetic=synthetic, fingerprint="")
     if job.entry == "promote":
         job.run.tags(tags)
         return _promote(job, job.run, evaluations)
@@ -68,9 +68,8 @@ def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Prom
     standing = winner if replaces or champion is None else champion
     result = Promotion(standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces)
     run.note(report.promotion_note(vars(result)))
-    run.json(
-        {**vars(result), "versions": {arm: f"{v.name}/{v.version}" for arm, v in versions.items()}}, "decision.json"
-    )
+    registered = {arm: f"{version.name}/{version.version}" for arm, version in versions.items()}
+    run.json({**vars(result), "versions": registered}, "decision.json")
     say(f"[promote] {standing.name} version {standing.version} is {settings.alias}: {result.reason}")
     return result
 

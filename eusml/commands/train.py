@@ -59,7 +59,7 @@ def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -
         run.params({f"cfg.{name}": value for name, value in flatten(settings, "train.").items()})
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
-        result = _fit(run, arm, images, _partition(study, "test"), settings, key, folder / "state.pt")
+        result = _fit(run, arm, images, study, settings, key, folder / "state.pt")
         return _record(run, job, study, arm, settings, result, folder)
 
     return run_stage(
@@ -92,7 +92,7 @@ def _fit(
     run: runs.Run,
     arm: str,
     train: LabelledImages,
-    test: LabelledImages,
+    study: StudyData,
     settings: TrainConfig,
     key: str,
     state_path: Path,
@@ -108,7 +108,15 @@ def _fit(
             bar.set_postfix_str(f"loss {result.train_loss:.3f}, accuracy {result.train_accuracy:.2f}")
             bar.update()
 
-        result = fit(train, test, settings, job=key, state_path=state_path, on_epoch=on_epoch)
+        result = fit(
+            train,
+            _partition(study, "test"),
+            settings,
+            job=key,
+            state_path=state_path,
+            on_epoch=on_epoch,
+            originals=_partition(study, "train"),
+        )
     if result.resumed_after:
         say(f"  went on after epoch {result.resumed_after} of an earlier start")
         run.tags({"eusml.resumed_after_epoch": str(result.resumed_after)})

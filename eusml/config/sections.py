@@ -142,6 +142,9 @@ class TrainConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     zero_init_residual: bool = True
     """Start every residual branch at zero, which steadies training from scratch."""
+    recalibrate: bool = True
+    """After the last epoch, measure batch normalisation's means and variances anew on the original training images:
+    those of the epochs are of turned, smoothed and darkened copies, and no case to be judged is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the device computes it natively, fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -109,6 +109,7 @@ def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor
         dim=1,
     )
     grid = functional.affine_grid(theta, list(grey.shape), align_corners=False)
-    # Reflection leaves no black corners that would tell a turned image from an upright one.
-    moved = functional.grid_sample(grey, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    # Reflection leaves no black corners that would tell a turned image from an upright one. Cubic, because linear
+    # interpolation smooths speckle away, and the texture is what is to be learnt.
+    moved = functional.grid_sample(grey, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
     return moved.clamp_(0.0, 1.0).pow_(gamma.view(-1, 1, 1, 1))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from eusml.config import TrainConfig
 from eusml.errors import TrainingError
-from eusml.learning.batches import LabelledImages, Normalisation, to_device, to_grey, training_batches
+from eusml.learning.batches import LabelledImages, Normalisation, epoch_order, to_device, to_grey, training_batches
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network
 from eusml.runtime import Compute, choose_compute, make_deterministic
@@ -73,7 +73,7 @@ def fit(
     job: str,
     state_path: Path | None = None,
     on_epoch: Callable[[EpochResult], None] = lambda _: None,
-    statistics_of: LabelledImages | None = None,
+    originals: LabelledImages | None = None,
 ) -> FitResult:
     """Train for `settings.epochs` epochs, continuing from the state at `state_path` when there is one.
 
@@ -84,7 +84,8 @@ def fit(
         job: fingerprint that the saved state must carry.
         state_path: where the training state is kept; None keeps none.
         on_epoch: called after every epoch, and first for every epoch that the saved state already holds.
-        statistics_of: images whose mean and deviation normalise the input (by default `train`).
+        originals: the training images without augmented copies, by default `train`: they are what cases to be judged
+            look like, so the input's mean and deviation and the final batch statistics are theirs.
 
     Raises:
         TrainingError: a loss that is not finite, a class that is missing, or weights that cannot be had.
@@ -94,7 +95,7 @@ def fit(
         raise TrainingError(f"the training partition of {len(train.y_true)} images holds one class only")
     make_deterministic(settings.threads)
     compute = choose_compute(settings.device, settings.precision)
-    network, normalisation = _start(settings, statistics_of or train)
+    network, normalisation = _start(settings, originals or train)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(network, settings)
     state = load_state(state_path, job) if state_path else None
@@ -115,16 +116,18 @@ def fit(
             save_state(TrainingState(job, result.epoch, network.state_dict(), optimizer.state_dict(), rows), state_path)
             saved_at = time.monotonic()
         on_epoch(result)
+    if settings.recalibrate:
+        _recalibrate(network, to_device((originals or train).images, compute.device), settings.batch_size, normalisation)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
-def _start(settings: TrainConfig, statistics_of: LabelledImages) -> tuple[nn.Module, Normalisation]:
+def _start(settings: TrainConfig, originals: LabelledImages) -> tuple[nn.Module, Normalisation]:
     network = build_network(
         settings.arch, settings.weights, zero_init_residual=settings.zero_init_residual, seed=settings.seed
     )
     if settings.weights == "imagenet":
         return network, Normalisation(IMAGENET_MEAN, IMAGENET_STD)
-    return network, Normalisation.of_images(statistics_of.images)
+    return network, Normalisation.of_images(originals.images)
 
 
 def _optimizer(network: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
@@ -217,6 +220,26 @@ def _measure(
     stacked = torch.cat(logits)
     accuracy = (stacked.argmax(1) == targets).float().mean()
     return float(functional.cross_entropy(stacked, targets)), float(accuracy)
+
+
+@torch.no_grad()
+def _recalibrate(network: nn.Module, images: torch.Tensor, batch_size: int, normalisation: Normalisation) -> None:
+    """Batch normalisation's statistics as plain means over the training images; no weight changes.
+
+    Source: Wu and Johnson 2021, arXiv:2105.07576 ("precise BatchNorm").
+    """
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    usual = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch's word for a cumulative mean
+    network.train()
+    # In the order of epoch 0, which no training has: classes and copies are mixed as in any other batch.
+    for rows in epoch_order(0, 0, len(images), batch_size):
+        network(normalisation(to_grey(images[torch.from_numpy(rows).to(images.device)])))
+    network.eval()
+    for layer, momentum in zip(layers, usual, strict=True):
+        layer.momentum = momentum
 
 
 def _cosine_rise(share: float) -> float:

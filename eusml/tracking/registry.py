@@ -95,7 +95,9 @@ def fetch_bundle(model_id: str, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}/artifacts/{BUNDLE}", dst_path=str(folder)))
+        location = MlflowClient().get_logged_model(model_id).artifact_location
+        uri = f"{location}/artifacts/{BUNDLE}"
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise TrackingError(f"model {model_id} cannot be read from the store: {error}") from None
 

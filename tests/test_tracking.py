@@ -1,0 +1,190 @@
+"""Runs, registry and the served model against a real sqlite store."""
+
+import base64
+import json
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from eusml.data.images import encode_png, prepare_image
+from eusml.errors import PromotionError, TrackingError
+from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
+from eusml.learning.model import build_network
+from eusml.tracking import registry, runs
+from tests.conftest import two_classes
+
+TAGS = {"eusml.stage": "train"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One empty store for the whole file: its tables take seconds to make."""
+    folder = tmp_path_factory.mktemp("store")
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
+    yield_folder = folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        runs.connect()
+        yield yield_folder
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, synthetic=True)
+    save_bundle(folder, build_network("resnet34", "none", zero_init_residual=False, seed=0).eval(), spec)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def logged(store: Path, bundle: Path) -> registry.LoggedModel:
+    with runs.entry_run("train", TAGS) as run:
+        return registry.log_model(run, bundle, "resnet34", encode_png(two_classes(1, 40, 0)[0][0]))
+
+
+def test_what_is_logged_is_read_back(store: Path) -> None:
+    client = MlflowClient()
+    with runs.entry_run("job", {"eusml.entry_point": "main"}) as job:
+        job.params({"cfg.train.lr": 0.1, "cfg.name": "x", "cfg.operations": ["a", "b"]})
+        with runs.child_run(job, "train", TAGS) as child:
+            with child.curve() as curve:
+                for epoch in (1, 2, 3):
+                    curve.add(epoch, {"curve/train_loss": 1 / epoch})
+            child.table(pd.DataFrame({"a": [1]}), "a.csv")
+            child.dataset(pd.DataFrame({"patient_id": ["p", "p"]}), "train", "d" * 64, "training", "phantom")
+            child.note("# Result")
+    parent, found = client.get_run(job.run_id), client.get_run(child.run_id)
+    assert parent.data.params == {"cfg.train.lr": "0.1", "cfg.name": "x", "cfg.operations": '["a", "b"]'}
+    assert found.data.tags["mlflow.parentRunId"] == job.run_id
+    assert len(found.data.tags["eusml.git_commit"]) in {7, 40}
+    assert found.data.tags["mlflow.note.content"] == "# Result"
+    assert found.info.status == parent.info.status == "FINISHED"
+    history = client.get_metric_history(child.run_id, "curve/train_loss")
+    assert [(point.step, point.value) for point in history] == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    dataset = found.inputs.dataset_inputs[0].dataset
+    assert (dataset.name, dataset.digest) == ("train", "d" * 36)
+    assert json.loads(dataset.profile) == {"num_rows": 2, "num_patients": 1}
+    assert found.data.tags["eusml.data_digest"] == "d" * 64
+    assert runs.fetch(child.run_id, "a.csv", store / "fetched").read_text() == "a\n1\n"
+    with pytest.raises(TrackingError, match=r"b\.csv of run"):
+        runs.fetch(child.run_id, "b.csv", store / "fetched")
+
+
+def test_a_failed_run_says_why_and_is_not_reused(store: Path) -> None:
+    with pytest.raises(ValueError, match="broken"), runs.entry_run("x", {runs.FINGERPRINT: "f1"}) as run:
+        with run.curve() as curve:
+            curve.add(1, {"loss": 2.0})
+            raise ValueError("broken")
+    found = MlflowClient().get_run(run.run_id)
+    assert found.info.status == "FAILED"
+    assert found.data.tags["eusml.error"] == "ValueError: broken"
+    assert found.data.metrics["loss"] == 2.0
+    assert runs.find_finished(run, "f1") is None
+
+
+def test_a_finished_run_is_found_by_its_fingerprint(store: Path) -> None:
+    with runs.entry_run("x", {runs.FINGERPRINT: "f2"}) as run:
+        assert runs.find_finished(run, "f2") is None
+    found = runs.find_finished(run, "f2")
+    assert found is not None
+    assert found.run_id == run.run_id
+
+
+def test_runs_that_a_kill_left_open_are_marked(store: Path) -> None:
+    client = MlflowClient()
+    with runs.entry_run("now", {}) as run:
+        killed = client.create_run(run.experiment_id, tags={runs.FINGERPRINT: "f3"})
+        run.tags({runs.FINGERPRINT: "f3"})
+        runs.mark_superseded(run, "f3")
+    found = client.get_run(killed.info.run_id)
+    assert found.info.status == "KILLED"
+    assert found.data.tags["eusml.superseded_by"] == run.run_id
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match=r"no MLflow tracking server answers at http://127\.0\.0\.1:9"):
+        runs.connect()
+
+
+def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedModel, store: Path) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}", dst_path=str(store / "model")))
+    files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+    assert "artifacts/model/weights.safetensors" in files or "artifacts/bundle/weights.safetensors" in files
+    assert "code/eusml/tracking/served_model.py" in files
+    assert not [file for file in files if file.endswith((".pkl", ".pt", ".pth", ".pyc"))]
+    requirements = (folder / "requirements.txt").read_text()
+    assert "torch==" in requirements
+
+
+def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bundle: Path, store: Path) -> None:
+    sha = load_bundle(bundle).spec.weights_sha256
+    tags = {"eusml.weights_sha256": sha, "eusml.synthetic": "true"}
+    name = registry.registered_name("resnet34", synthetic=True)
+    assert name == "eusml-phantom-resnet34"
+    assert registry.registered_name("resnet50", synthetic=False) == "eusml-resnet50"
+    assert registry.champion(name, "champion") is None
+    first = registry.register(logged.model_id, name, tags, "text")
+    again = registry.register(logged.model_id, name, tags, "text")
+    assert (first.version, again.version) == ("1", "1")
+    registry.set_champion(name, "1", "champion")
+    found = registry.champion(name, "champion")
+    assert found is not None
+    assert (found.version, found.tags["eusml.weights_sha256"]) == ("1", sha)
+
+    model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
+    images, _ = two_classes(3, 40, seed=1)
+    rows = pd.DataFrame({"image": [base64.b64encode(encode_png(image)).decode() for image in images]})
+    answer = model.predict(rows)
+    prepared = [prepare_image(image, None, size_px=32, margin_frac=0.15, name="") for image in images]
+    expected = [load_bundle(bundle).scores(image[None])[0] for image in prepared]
+    assert answer["probability"].tolist() == expected
+    assert set(answer["model_version"]) == {"eusml-phantom-resnet34/1"}
+    assert answer["label"].tolist() == ["GIST" if p >= 0.5 else "leiomyoma" for p in expected]
+    assert answer["synthetic"].all()
+    assert answer["notice"].str.contains("SYNTHETIC").all()
+
+    boxed = rows.assign(bbox_x=4.0, bbox_y=4.0, bbox_w=20.0, bbox_h=20.0)
+    cut = prepare_image(images[0], (4, 4, 20, 20), size_px=32, margin_frac=0.15, name="")
+    assert model.predict(boxed)["probability"][0] == load_bundle(bundle).scores(cut[None])[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"image": "not base64!"}, "not base64"),
+        ({"image": base64.b64encode(b"hello").decode()}, "in row 1 is none of PNG"),
+        ({"image": base64.b64encode(encode_png(two_classes(1, 40, 0)[0][0])).decode(), "bbox_x": 1.0}, "box needs all"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(
+    row: dict[str, object], message: str, logged: registry.LoggedModel
+) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+    with pytest.raises(MlflowException, match=message) as caught:
+        model.predict(pd.DataFrame([row]))
+    assert caught.value.error_code in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
+
+
+def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: registry.LoggedModel) -> None:
+    with pytest.raises(PromotionError, match="the evaluated one had others"):
+        registry.register(logged.model_id, "other", {"eusml.weights_sha256": "0" * 64}, "")
+
+
+def test_commands_for_the_next_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("UV", raising=False)
+    command = runs.serve_command("models:/m@champion")
+    assert command.startswith(f"MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db mlflow models serve -m models:/m@champion")
+    monkeypatch.chdir(store)
+    assert runs.serve_command("models:/m@champion").startswith("mlflow models serve")
+    assert runs.ui_command() == "mlflow ui"
+    monkeypatch.setenv("UV", "/bin/uv")
+    assert runs.ui_command() == "uv run mlflow ui"
