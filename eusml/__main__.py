@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from eusml.config import load_config
 
         config = load_config(experiment, overrides)
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # it shows even through a pipe
         # Both libraries ask the network for news when they are imported, unless told not to.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -73,7 +73,7 @@ class TestImageNetWeights:
             build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
 
 
-SPEC = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, synthetic=True)
+SPEC = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, 1, synthetic=True)
 
 
 @pytest.fixture

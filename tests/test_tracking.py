@@ -37,8 +37,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, synthetic=True)
+    folder = tmp_path_factory.mktemp("trained") / registry.BUNDLE
+    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, 1, synthetic=True)
     save_bundle(folder, build_network("resnet34", "none", zero_init_residual=False, seed=0).eval(), spec)
     return folder
 
@@ -78,10 +78,17 @@ def test_what_is_logged_is_read_back(store: Path) -> None:
 
 
 def test_a_failed_run_says_why_and_is_not_reused(store: Path) -> None:
-    with pytest.raises(ValueError, match="broken"), runs.entry_run("x", {runs.FINGERPRINT: "f1"}) as run:
-        with run.curve() as curve:
+    opened: list[runs.Run] = []
+
+    def fail() -> None:
+        with runs.entry_run("x", {runs.FINGERPRINT: "f1"}) as run, run.curve() as curve:
+            opened.append(run)
             curve.add(1, {"loss": 2.0})
             raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        fail()
+    (run,) = opened
     found = MlflowClient().get_run(run.run_id)
     assert found.info.status == "FAILED"
     assert found.data.tags["eusml.error"] == "ValueError: broken"
@@ -118,7 +125,7 @@ def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedModel, store: Path) -> None:
     folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}", dst_path=str(store / "model")))
     files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    assert "artifacts/model/weights.safetensors" in files or "artifacts/bundle/weights.safetensors" in files
+    assert "artifacts/bundle/weights.safetensors" in files
     assert "code/eusml/tracking/served_model.py" in files
     assert not [file for file in files if file.endswith((".pkl", ".pt", ".pth", ".pyc"))]
     requirements = (folder / "requirements.txt").read_text()
@@ -165,9 +172,7 @@ def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bu
         ({"image": base64.b64encode(encode_png(two_classes(1, 40, 0)[0][0])).decode(), "bbox_x": 1.0}, "box needs all"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(
-    row: dict[str, object], message: str, logged: registry.LoggedModel
-) -> None:
+def test_what_cannot_be_answered_is_refused(row: dict[str, object], message: str, logged: registry.LoggedModel) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
     with pytest.raises(MlflowException, match=message) as caught:
         model.predict(pd.DataFrame([row]))
@@ -182,7 +187,9 @@ def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: registry
 def test_commands_for_the_next_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV", raising=False)
     command = runs.serve_command("models:/m@champion")
-    assert command.startswith(f"MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db mlflow models serve -m models:/m@champion")
+    assert command.startswith(
+        f"MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db mlflow models serve -m models:/m@champion"
+    )
     monkeypatch.chdir(store)
     assert runs.serve_command("models:/m@champion").startswith("mlflow models serve")
     assert runs.ui_command() == "mlflow ui"

@@ -58,9 +58,7 @@ def test_history_has_every_epoch_once_and_on_epoch_sees_it(tiny_settings: TrainC
     assert [row.epoch for row in seen] == [1, 2, 3]
 
 
-def test_non_finite_loss_stops_and_names_the_step(
-    tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_non_finite_loss_stops_and_names_the_step(tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     step = module._train_step
     calls = []
 

@@ -112,7 +112,5 @@ def _flat(table: pd.DataFrame) -> dict[str, float]:
 
 def _say_table(table: pd.DataFrame, part: str) -> None:
     say(f"  {part}: {report.PARTS[part]}")
-    for arm, rows in table.groupby("arm", sort=False):
-        measures = rows.set_index("measure")
-        cells = [f"{name} {report.estimate_text(measures.loc[name])}" for name in ("accuracy", "auroc")]
-        say(f"    {arm:<28}{'   '.join(cells)}")
+    for arm in table["arm"].unique():
+        say(f"    {arm:<28}" + "   ".join(f"{name} {text}" for name, text in report.arm_texts(table, arm).items()))

@@ -141,7 +141,7 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
     manifest = study.prepared.manifest
     held_out = manifest.table.iloc[study.split.indices("test")]
     run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
-    drawn = {"synthetic": manifest.synthetic}
+    synthetic = manifest.synthetic
     for part, metrics in result.metrics.items():
         run.metrics(metrics.flat(part))
         run.table(result.predictions[part], f"predictions_{part}.csv")
@@ -151,10 +151,10 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
         part: (table["y_true"].to_numpy(), table["y_score"].to_numpy()) for part, table in result.predictions.items()
     }
     classes = (manifest.negative_class, manifest.positive_class)
-    run.figure(figures.confusion(result.metrics["test"], classes, **drawn), "confusion.png")
-    run.figure(figures.roc(curves, **drawn), "roc.png")
-    run.figure(figures.precision_recall(curves, **drawn), "precision_recall.png")
-    run.figure(figures.calibration(*curves["test"], **drawn), "calibration.png")
+    run.figure(figures.confusion(result.metrics["test"], classes, synthetic=synthetic), "confusion.png")
+    run.figure(figures.roc(curves, synthetic=synthetic), "roc.png")
+    run.figure(figures.precision_recall(curves, synthetic=synthetic), "precision_recall.png")
+    run.figure(figures.calibration(*curves["test"], synthetic=synthetic), "calibration.png")
     run.text(paper.paper_markdown(), "paper_table.md")
     run.note(report.evaluation_note(result.metrics, synthetic=manifest.synthetic))
     for part in ("test", "fresh"):

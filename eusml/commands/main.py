@@ -1,5 +1,6 @@
 """Entry point `main`: the whole study, one child run per stage and model."""
 
+from eusml.commands.augment import expanded_training_images
 from eusml.commands.compare import all_evaluations, compare
 from eusml.commands.data import study_data
 from eusml.commands.job import open_job
@@ -11,6 +12,8 @@ def run(config: Config) -> None:
     """Data, augmentation, training and evaluation of every arm, comparison, promotion."""
     with open_job("main", config) as job:
         study = study_data(job)
+        # Made and shown whether or not an arm trains on the copies.
+        expanded_training_images(job, study)
         evaluations = all_evaluations(job, study)
         compare(job, study, evaluations)
         promotion = promote(job, evaluations)

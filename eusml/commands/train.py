@@ -84,7 +84,12 @@ def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, A
         "augment": job.config.augment.model_dump(mode="json") if settings.offline else None,
         "machine": machine_key(choose_compute(settings.device, settings.precision)),
         # They change no weight, but the saved model carries them to wherever it is served.
-        "served": [job.config.data.image_size_px, job.config.data.roi_margin_frac, job.config.evaluate.threshold],
+        "served": {
+            "image_size_px": job.config.data.image_size_px,
+            "roi_margin_frac": job.config.data.roi_margin_frac,
+            "threshold": job.config.evaluate.threshold,
+            "views": job.config.evaluate.views,
+        },
     }
 
 
@@ -128,7 +133,7 @@ def _record(
 ) -> TrainedModel:
     manifest = study.prepared.manifest
     spec = save_bundle(
-        folder / "model",
+        folder / registry.BUNDLE,
         result.network,
         ModelSpec(
             arch=settings.arch,
@@ -140,6 +145,7 @@ def _record(
             positive_class=manifest.positive_class,
             negative_class=manifest.negative_class,
             threshold=job.config.evaluate.threshold,
+            views=job.config.evaluate.views,
             synthetic=manifest.synthetic,
         ),
     )
@@ -147,11 +153,11 @@ def _record(
     run.table(history, "curves.csv")
     run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
     example = encode_png(study.prepared.images[0], {"source": manifest.source})
-    logged = registry.log_model(run, folder / "model", arm, example)
+    logged = registry.log_model(run, folder / registry.BUNDLE, arm, example)
     run.tags({"eusml.model_id": logged.model_id, "eusml.weights_sha256": spec.weights_sha256})
     # The model is in the store now; the state was only there to survive a kill.
     (folder / "state.pt").unlink(missing_ok=True)
-    return TrainedModel(arm, load_bundle(folder / "model"), run.run_id, logged.model_id, history)
+    return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, logged.model_id, history)
 
 
 def _reuse(finished: runs.FinishedRun, arm: str, folder: Path) -> TrainedModel | None:
@@ -160,7 +166,7 @@ def _reuse(finished: runs.FinishedRun, arm: str, folder: Path) -> TrainedModel |
     if model_id is None or expected is None:
         return None
     try:
-        local = folder / "model"
+        local = folder / registry.BUNDLE
         bundle = load_bundle(local if local.is_dir() else registry.fetch_bundle(model_id, folder / "fetched"))
         history = pd.read_csv(runs.fetch(finished.run_id, "curves.csv", folder / "fetched"))
     except (CheckpointError, TrackingError):

@@ -161,6 +161,9 @@ class EvaluateConfig(Section):
 
     threshold: Fraction = 0.5
     """A case counts as positive when its probability is at least this; fixed beforehand, not tuned."""
+    views: Literal[1, 4, 8] = 1
+    """Average the probabilities of the image in this many orientations: as it is, its quarter turns, and their mirror
+    images. The probe's clock angle is arbitrary on EUS, so no orientation is the right one; costs as many passes."""
     interval: IntervalMethod = "adjusted_wald"
     """Interval that goes with every proportion; the other three are tabled beside it."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

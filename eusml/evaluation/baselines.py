@@ -142,7 +142,7 @@ def is_separated(design: Floats, y_true: Floats) -> bool:
     """
     sides = np.where(y_true[:, None] == 1, design, -design)
     found = linprog(-sides.sum(axis=0), A_ub=-sides, b_ub=np.zeros(len(sides)), bounds=(-1, 1), method="highs")
-    assert found.status == 0, f"zero is always feasible and the box is bounded, yet: {found.message}"
+    assert found.fun is not None, f"zero is always feasible and the box is bounded, yet: {found.message}"
     return bool(-found.fun > 1e-6 * math.sqrt(len(sides)))
 
 

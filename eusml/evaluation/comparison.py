@@ -98,8 +98,8 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConf
     """
     tables = []
     for arm, answers in same_cases(predictions).items():
-        columns = (answers[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
-        tables.append(evaluate(*columns, settings).table().assign(arm=arm))
+        y_true, y_score, patients = (answers[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
+        tables.append(evaluate(y_true, y_score, patients, settings).table().assign(arm=arm))
     table = pd.concat(tables, ignore_index=True)
     return table[["arm", *table.columns.drop("arm")]]
 
@@ -107,7 +107,7 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConf
 def compare_all(
     predictions: Mapping[str, pd.DataFrame], *, confidence: float, samples: int = 2000
 ) -> list[PairedResult]:
-    """Every pair of arms, in order, with p values corrected for their number (Holm 1979, doi:10.2307/4615733).
+    """Every pair of arms, in order, with p values corrected for their number (Holm 1979, JSTOR 4615733).
 
     Args:
         predictions: arm to its answers with columns case_id, patient_id, y_true, y_score, y_pred.
@@ -212,7 +212,7 @@ def auroc_difference(
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction (1979, doi:10.2307/4615733); nan stays nan and does not count."""
+    """Holm's step-down correction (1979, JSTOR 4615733); nan stays nan and does not count."""
     values = np.array(p_values, dtype=np.float64)
     known = np.flatnonzero(~np.isnan(values))
     order = known[np.argsort(values[known], kind="stable")]

@@ -41,6 +41,8 @@ class ModelSpec:
     positive_class: str
     negative_class: str
     threshold: float
+    views: int
+    """Orientations that an answer is the mean of: 1, 4 or 8."""
     synthetic: bool
     """Trained on synthetic images: says nothing about patients."""
     weights_sha256: str = ""
@@ -65,10 +67,18 @@ class Bundle:
         assert images.shape[1:] == (self.spec.image_size_px, self.spec.image_size_px), images.shape
         normalise = Normalisation(self.spec.mean, self.spec.std)
         answers = [
-            torch.softmax(self.network(normalise(to_grey(image[None]))).double(), dim=1)[0, 1].item()
+            torch.softmax(self.network(normalise(_views(to_grey(image[None]), self.spec.views))).double(), 1)[:, 1]
+            .mean()
+            .item()
             for image in progress(to_device(np.ascontiguousarray(images), torch.device("cpu")))
         ]
         return np.array(answers, dtype=np.float64)
+
+
+def _views(grey: torch.Tensor, count: int) -> torch.Tensor:
+    """[1, 1, S, S] to [count, 1, S, S]: the image, its quarter turns (4), their mirror images (8)."""
+    turns = [grey.rot90(quarter, (2, 3)) for quarter in range(min(count, 4))]
+    return torch.cat(turns + [turn.flip(3) for turn in turns] if count == 8 else turns)
 
 
 def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:

@@ -117,7 +117,9 @@ def fit(
             saved_at = time.monotonic()
         on_epoch(result)
     if settings.recalibrate:
-        _recalibrate(network, to_device((originals or train).images, compute.device), settings.batch_size, normalisation)
+        _recalibrate(
+            network, to_device((originals or train).images, compute.device), settings.batch_size, normalisation
+        )
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 

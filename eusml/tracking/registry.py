@@ -20,7 +20,7 @@ from eusml.learning.bundle import load_bundle
 from eusml.tracking.runs import Run
 
 BUNDLE = "bundle"
-"""Name of the artifact, inside a logged model, that holds weights and description."""
+"""Folder, on disk and inside a logged model, that holds weights and description."""
 
 _REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "safetensors", "torch")
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
@@ -68,10 +68,11 @@ def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> LoggedMod
         arm: the model's name in the store.
         example_png: an image for the input example that the UI shows.
     """
+    assert bundle.name == BUNDLE
     package = Path(__file__).parents[1]
     example = {"image": base64.b64encode(example_png).decode()}
-    # MLflow validates the example by predicting it, and warns of what it would add to the requirements.
-    logging.getLogger("mlflow.models").setLevel(logging.ERROR)
+    # A venv made by uv holds no pip, which MLflow finds worth a warning.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     logged = Model.log(
         artifact_path=None,
         name=arm,

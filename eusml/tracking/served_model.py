@@ -34,8 +34,9 @@ class ServedModel(PythonModel):
         self.bundle = load_bundle(folder)
         self.version = _registered_version(folder.parents[1])
 
-    # No type hints on the arguments: MLflow would take them for the schema, in place of the signature.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(
+        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
         """Answer every row.
 
         Args:

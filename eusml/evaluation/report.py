@@ -1,0 +1,102 @@
+"""Texts that people read in the UI: Markdown from plain values."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from eusml.evaluation.comparison import PairedResult
+from eusml.evaluation.metrics import PROPORTIONS, Estimate, Metrics
+
+DISCLAIMER = "Research software: no output of it is fit for diagnosis, and none claims clinical validity."
+SYNTHETIC = "**SYNTHETIC images, not patients.** The figures say that the software works, and nothing about medicine."
+
+PARTS: Mapping[str, str] = {
+    "test": "held-out cases, reported once",
+    "val": "further cases, used only to choose between models",
+    "fresh": "further independent synthetic cases, on which nothing was chosen",
+}
+
+
+def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool) -> str:
+    """Result tables of one network, one per partition."""
+    lines = [SYNTHETIC, ""] if synthetic else []
+    for part, measured in metrics.items():
+        percent = round(100 * measured.confidence)
+        lines += [f"### {part}: {measured.cases} images of {measured.patients} patients ({PARTS.get(part, part)})", ""]
+        lines += [f"| measure | value ({percent} % interval) | interval by |", "|---|---|---|"]
+        lines += [_row(name, estimate) for name, estimate in measured.table().set_index("measure").iterrows()]
+        lines += ["", f"TP {measured.tp}, FP {measured.fp}, TN {measured.tn}, FN {measured.fn}.", ""]
+    if "test" in metrics:
+        lines += [_size_remark(metrics["test"]), ""]
+    return "\n".join([*lines, DISCLAIMER])
+
+
+def comparison_note(table: pd.DataFrame, pairs: Mapping[str, Sequence[PairedResult]], *, synthetic: bool) -> str:
+    """Arms and baselines side by side.
+
+    Args:
+        table: columns part, arm, measure, value, ci_low, ci_high, count, total, method.
+        pairs: partition to paired comparisons.
+        synthetic: whether the images are made up.
+    """
+    lines = [SYNTHETIC, ""] if synthetic else []
+    for part in table["part"].unique():
+        lines += [f"### {part} ({PARTS.get(part, part)})", "", "| arm | accuracy | AUROC |", "|---|---|---|"]
+        rows = table[table["part"] == part]
+        for arm in rows["arm"].unique():
+            lines.append(f"| {arm} | {' | '.join(arm_texts(rows, arm).values())} |")
+        lines.append("")
+        lines += [f"- {result.sentence()}" for result in pairs.get(part, ())]
+        lines.append("")
+    lines.append("`val` is where models are chosen; it is no estimate of how good the chosen one is.")
+    return "\n".join([*lines, "", DISCLAIMER])
+
+
+def arm_texts(table: pd.DataFrame, arm: str) -> dict[str, str]:
+    """Accuracy and AUROC of one arm for people, from the rows of one partition."""
+    rows = {row["measure"]: row for _, row in table[table["arm"] == arm].iterrows()}
+    return {name: estimate_text(rows[name]) for name in ("accuracy", "auroc")}
+
+
+def pipeline_note(records: Sequence[Mapping[str, Any]]) -> str:
+    """What a job did.
+
+    Args:
+        records: label, run_id, reused, seconds of every stage.
+    """
+    lines = ["| stage | | seconds | run |", "|---|---|---|---|"]
+    for record in records:
+        how = "reused" if record["reused"] else "done"
+        lines.append(f"| {record['label']} | {how} | {record['seconds']:.1f} | `{record['run_id']}` |")
+    return "\n".join([*lines, "", DISCLAIMER])
+
+
+def promotion_note(decision: Mapping[str, Any]) -> str:
+    """What the registry says now, and why."""
+    what = "was promoted" if decision["promoted"] else "stays"
+    return (
+        f"`{decision['registered_name']}` version {decision['version']} {what} as `{decision['alias']}`: "
+        f"{decision['reason']}.\n\n{DISCLAIMER}"
+    )
+
+
+def estimate_text(estimate: "pd.Series[Any]") -> str:
+    """One row of a table of measures for people: `26/29 = 0.897 (0.728-0.972)`."""
+    count, total = (None if pd.isna(estimate[name]) else int(estimate[name]) for name in ("count", "total"))
+    method = str(estimate["method"])
+    return Estimate(estimate["value"], estimate["ci_low"], estimate["ci_high"], count, total, method).text()
+
+
+def _row(name: Any, estimate: "pd.Series[Any]") -> str:
+    return f"| {name} | {estimate_text(estimate)} | {estimate['method']} |"
+
+
+def _size_remark(metrics: Metrics) -> str:
+    estimates = [metrics.estimates[name] for name in PROPORTIONS]
+    widest = max((e.high - e.low for e in estimates if not math.isnan(e.low)), default=1.0)
+    return (
+        f"The intervals on `test` are up to {100 * widest:.0f} points wide: models that differ by less cannot be told "
+        "apart on these cases."
+    )
