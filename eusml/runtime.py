@@ -52,7 +52,8 @@ def make_deterministic(threads: int | None) -> None:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=False)
+    # Not `use_deterministic_algorithms`, which does the same and imports all of the compiler, for 5 seconds.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 

@@ -40,7 +40,7 @@ def test_counts_and_intervals_are_the_papers_adjusted_wald_ones() -> None:
         "npv": (14, 16, 62.72, 97.76),
         "accuracy": (26, 29, 72.81, 97.22),
     }
-    assert result.one_line().startswith("accuracy 26/29 = 0.897 (0.728-0.972), AUROC 0.89 (0.")
+    assert result.one_line().startswith("accuracy 26/29 = 0.897 (0.728-0.972), AUROC 0.90 (0.")
     assert tuple(result.estimates) == MEASURES
 
 

@@ -57,7 +57,10 @@ def _log(run: runs.Run, job: Job, study: StudyData, evaluations: Sequence[Evalua
     for part, answers in arms.items():
         everyone = answers | {f"{name}, no image": table for name, table in without_image.get(part, {}).items()}
         tables.append(comparison.side_by_side(everyone, settings).assign(part=part))
-        pairs[part] = comparison.compare_all(answers, confidence=settings.confidence)
+        if part != "val":  # where models are chosen, and nothing is claimed
+            pairs[part] = comparison.compare_all(
+                answers, confidence=settings.confidence, samples=settings.bootstrap_samples
+            )
     table = pd.concat(tables, ignore_index=True)
     run.table(table, "comparison.csv")
     run.json({part: [vars(pair) for pair in results] for part, results in pairs.items()}, "pairs.json")
@@ -69,8 +72,7 @@ def _log(run: runs.Run, job: Job, study: StudyData, evaluations: Sequence[Evalua
     run.text(paper.paper_markdown(), "paper_table.md")
     run.note(report.comparison_note(table, pairs, synthetic=manifest.synthetic))
     for part in pairs:
-        if part != "val":
-            _say_table(table[table["part"] == part], part)
+        _say_table(table[table["part"] == part], part)
     for result in pairs["test"]:
         say(f"  {result.sentence()}")
 

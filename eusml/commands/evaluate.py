@@ -117,7 +117,10 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
             files = {part: runs.fetch(finished.run_id, f"predictions_{part}.csv", folder) for part in cases}
         except TrackingError:
             return None
-        return finish(finished.run_id, {part: pd.read_csv(file, dtype=text) for part, file in files.items()})
+        return finish(
+            finished.run_id,
+            {part: pd.read_csv(file, dtype=text, float_precision="round_trip") for part, file in files.items()},
+        )
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
 

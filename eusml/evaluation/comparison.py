@@ -61,8 +61,10 @@ class PairedResult:
 
     def sentence(self) -> str:
         """What these cases say about the two in words; an order only where interval and corrected p agree on one."""
-        accuracy = self._verdict("accuracy", self.accuracy_low, self.accuracy_high, self.accuracy_p_holm)
-        auroc = self._verdict("AUROC", self.auroc_low, self.auroc_high, self.auroc_p_holm)
+        accuracy = self._verdict(
+            "accuracy", self.accuracy_low, self.accuracy_high, self.accuracy_p, self.accuracy_p_holm
+        )
+        auroc = self._verdict("AUROC", self.auroc_low, self.auroc_high, self.auroc_p, self.auroc_p_holm)
         seen = (
             f"{self.arm_a} against {self.arm_b}, {self.cases} cases: {self.only_a_right} right by the first alone, "
             f"{self.only_b_right} by the second alone (p {self.accuracy_p:.2g}); "
@@ -73,12 +75,14 @@ class PairedResult:
             seen += f" With {self.cases} cases a difference can hardly be seen: none seen does not mean none there."
         return seen
 
-    def _verdict(self, measure: str, low: float, high: float, p: float) -> str:
+    def _verdict(self, measure: str, low: float, high: float, p: float, p_holm: float) -> str:
         if math.isnan(low):
             return "no order can be told"
         if low <= 0.0 <= high:
             return "no order can be told: the interval covers zero"
         if not p < 1 - self.confidence:
+            return "no order can be told: the test does not bear out the interval"
+        if not p_holm < 1 - self.confidence:
             return "no order can be told once all pairs are counted"
         return f"{self.arm_a if low > 0 else self.arm_b} has the higher {measure} here"
 

@@ -6,6 +6,7 @@ the lesion's box in pixels; without one the image counts as the region of intere
 
 import base64
 import binascii
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def _bytes(value: Any) -> bytes:
         raise DataError(f"column image is not base64: {error}") from None
 
 
-def _box(row: dict[str, Any]) -> Box | None:
+def _box(row: Mapping[Hashable, Any]) -> Box | None:
     values = [row.get(name) for name in BOX_COLUMNS]
     given = [value for value in values if value is not None and not pd.isna(value)]
     if not given:

@@ -1,0 +1,138 @@
+"""The real `mlflow run` of every entry point on a tiny cohort, read back from the store."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from tests.integration.conftest import Place, mlflow_run
+
+pytestmark = pytest.mark.slow
+
+
+def client_of(place: Place) -> MlflowClient:
+    mlflow.set_tracking_uri(place.environment["MLFLOW_TRACKING_URI"])
+    return MlflowClient()
+
+
+def runs_of(place: Place, text: str = "") -> list[Run]:
+    client = client_of(place)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id], text, order_by=["attributes.start_time ASC"]))
+
+
+def artifact(place: Place, run: Run, name: str) -> Path:
+    return Path(client_of(place).download_artifacts(run.info.run_id, name))
+
+
+@pytest.fixture(scope="module")
+def children(finished: Place) -> dict[str, Run]:
+    """Child runs of the finished `main`, by name."""
+    (parent,) = runs_of(finished, "tags.`eusml.entry_point` = 'main'")
+    found = runs_of(finished, f"tags.mlflow.parentRunId = '{parent.info.run_id}'")
+    return {run.info.run_name: run for run in found}
+
+
+def test_main_leaves_one_child_per_stage_and_model(finished: Place, children: dict[str, Run]) -> None:
+    assert sorted(children) == [
+        "augment", "compare", "data", "evaluate resnet34", "evaluate resnet50", "promote", "train resnet34",
+        "train resnet50",
+    ]  # fmt: skip
+    (parent,) = runs_of(finished, "tags.`eusml.entry_point` = 'main'")
+    for run in [parent, *children.values()]:
+        assert run.info.status == "FINISHED"
+        assert {"eusml.git_commit", "eusml.git_dirty"} <= set(run.data.tags)
+    for run in children.values():
+        assert run.data.tags["eusml.synthetic"] == "true"
+    assert parent.data.params["cfg.train.batch_size"] == "8"
+    assert "train resnet34" in parent.data.tags["mlflow.note.content"]
+    assert "work_dir" in artifact(finished, parent, "config.yaml").read_text()
+
+
+def test_main_says_what_to_do_next(finished: Place) -> None:
+    log = (finished.folder / "main.log").read_text()
+    assert re.search(r"mlflow models serve -m models:/eusml-phantom-resnet34@champion --env-manager local -p 5001", log)
+    assert "SYNTHETIC" in log
+    assert "no output of it is fit for diagnosis" in log
+
+
+def test_counts_of_split_and_augmentation(children: dict[str, Run]) -> None:
+    data, augment = children["data"].data.metrics, children["augment"].data.metrics
+    assert (data["data/train_images"], data["data/test_images"]) == (20, 5)
+    assert (augment["augment/originals"], augment["augment/images"]) == (20, 120)
+
+
+def test_training_has_its_curves_once_per_epoch(finished: Place, children: dict[str, Run]) -> None:
+    client = client_of(finished)
+    for arm, epochs in (("resnet34", 2), ("resnet50", 1)):
+        run = children[f"train {arm}"]
+        for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
+            history = client.get_metric_history(run.info.run_id, f"curve/{name}")
+            assert [point.step for point in history] == list(range(1, epochs + 1))
+        assert run.data.params["cfg.train.arch"] == arm
+        assert run.inputs.dataset_inputs[0].dataset.name == "train"
+        assert run.data.tags["eusml.arch"] == arm
+
+
+def test_evaluation_has_counts_and_intervals_that_agree_with_its_predictions(
+    finished: Place, children: dict[str, Run]
+) -> None:
+    run = children["evaluate resnet34"]
+    metrics = run.data.metrics
+    table = pd.read_csv(artifact(finished, run, "predictions_test.csv"))
+    assert (table["y_pred"] == (table["y_score"] >= 0.5)).all()
+    right = int((table["y_pred"] == table["y_true"]).sum())
+    assert (metrics["test/accuracy_count"], metrics["test/accuracy_total"]) == (right, 5)
+    assert metrics["test/accuracy_ci_low"] <= metrics["test/accuracy"] <= metrics["test/accuracy_ci_high"]
+    assert metrics["fresh/accuracy_total"] == 10
+    note = run.data.tags["mlflow.note.content"]
+    assert "SYNTHETIC" in note
+    assert f"{right}/5" in note
+    for name in ("confusion.png", "roc.png", "precision_recall.png", "calibration.png", "paper_table.md"):
+        assert artifact(finished, run, name).stat().st_size > 500
+
+
+def test_comparison_holds_arms_and_baselines(finished: Place, children: dict[str, Run]) -> None:
+    table = pd.read_csv(artifact(finished, children["compare"], "comparison.csv"))
+    fresh = set(table.loc[table["part"] == "fresh", "arm"])
+    assert {"resnet34", "resnet50", "size alone, no image", "age + sex + size, no image"} >= fresh
+    assert {"resnet34", "resnet50", "size alone, no image"} <= fresh
+
+
+def test_champion_is_the_evaluated_resnet34(finished: Place, children: dict[str, Run]) -> None:
+    version = client_of(finished).get_model_version_by_alias("eusml-phantom-resnet34", "champion")
+    assert version.version == "1"
+    assert version.tags["eusml.evaluation_run"] == children["evaluate resnet34"].info.run_id
+    assert version.tags["eusml.weights_sha256"] == children["train resnet34"].data.tags["eusml.weights_sha256"]
+    assert client_of(finished).get_model_version("eusml-phantom-resnet50", "1")
+    decision: dict[str, Any] = json.loads(artifact(finished, children["promote"], "decision.json").read_text())
+    assert decision["promoted"]
+
+
+@pytest.mark.parametrize("entry", ["data", "augment", "train", "evaluate", "compare", "promote"])
+def test_each_stage_alone_reuses_what_main_made(entry: str, finished: Place) -> None:
+    log = mlflow_run(finished, entry)
+    assert "[data] reused" in log
+    if entry == "promote":
+        assert "it is the champion already" in log
+    else:
+        assert re.search(rf"\[{entry}[^\]]*\] reused: inputs, settings and code are those of run", log)
+    newest = runs_of(finished, f"tags.`eusml.entry_point` = '{entry}'")[-1]
+    assert newest.info.status == "FINISHED"
+    assert newest.data.tags["eusml.stage"] == entry
+
+
+def test_a_changed_setting_is_done_anew_and_the_rest_reused(finished: Place) -> None:
+    log = mlflow_run(finished, "train", "train.lr=3e-4", "train.epochs=1")
+    assert "[data] reused" in log
+    assert "[train resnet34] done" in log
+    newest = runs_of(finished, "tags.`eusml.entry_point` = 'train'")[-1]
+    assert newest.data.params["cfg.train.lr"] == "0.0003"
+    assert "curve/train_loss" in newest.data.metrics

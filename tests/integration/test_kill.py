@@ -1,0 +1,60 @@
+"""`kill -9` of the whole process, the same command again."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from tests.integration.conftest import Place, make_place
+
+pytestmark = pytest.mark.slow
+EPOCHS = 8
+
+
+def weights_digest(place: Place) -> str:
+    (spec,) = (place.folder / "work" / "train").glob("*/bundle/model.json")
+    return str(json.loads(spec.read_text())["weights_sha256"])
+
+
+def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole, killed = (make_place(tmp_path / name, epochs=EPOCHS) for name in ("whole", "killed"))
+    command = ("train", "--experiment")
+    whole.eusml(*command, str(whole.experiment))
+
+    job = subprocess.Popen(
+        [sys.executable, "-m", "eusml", *command, str(killed.experiment)],
+        env=dict(killed.environment),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 180
+    while not list(killed.folder.glob("work/train/*/state.pt")):
+        assert job.poll() is None, "ended before its first state was saved"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+
+    done = killed.eusml(*command, str(killed.experiment))
+    assert "went on after epoch" in done.stdout
+    assert weights_digest(killed) == weights_digest(whole)
+    assert not list(killed.folder.glob("work/train/*/state.pt*"))
+
+    client = mlflow.MlflowClient(tracking_uri=killed.environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    first, second = client.search_runs(
+        [experiment.experiment_id], "tags.`eusml.stage` = 'train'", order_by=["attributes.start_time ASC"]
+    )
+    assert first.info.status == "KILLED"
+    assert first.data.tags["eusml.superseded_by"] == second.info.run_id
+    assert second.info.status == "FINISHED"
+    history = client.get_metric_history(second.info.run_id, "curve/train_loss")
+    assert [point.step for point in history] == list(range(1, EPOCHS + 1))
