@@ -1,6 +1,7 @@
 """Figures. Each is a matplotlib `Figure`, never pyplot's global state; synthetic data are marked in the picture."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,13 +46,13 @@ def roc(curves: Curves, *, synthetic: bool) -> Figure:
 
     figure, (axes,) = _figure(1, synthetic, width=5.5)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    for colour, (name, (y_true, y_score)) in zip(_COLOURS, curves.items(), strict=False):
+    for colour, (name, (y_true, y_score)) in zip(cycle(_COLOURS), curves.items(), strict=False):
         if len(np.unique(y_true)) == 2:
             x, y, _ = roc_curve(y_true, y_score)
             label = f"{name}: AUROC {roc_auc_score(y_true, y_score):.3f}, n = {len(y_true)}"
             axes.plot(x, y, color=colour, label=label)
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), title="ROC")
-    axes.legend(loc="lower right", frameon=False)
+    _legend(axes, "lower right")
     return figure
 
 
@@ -60,7 +61,7 @@ def precision_recall(curves: Curves, *, synthetic: bool) -> Figure:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure, (axes,) = _figure(1, synthetic, width=5.5)
-    for colour, (name, (y_true, y_score)) in zip(_COLOURS, curves.items(), strict=False):
+    for colour, (name, (y_true, y_score)) in zip(cycle(_COLOURS), curves.items(), strict=False):
         if y_true.sum() > 0:
             precision, recall, _ = precision_recall_curve(y_true, y_score)
             label = f"{name}: AUPRC {average_precision_score(y_true, y_score):.3f}, n = {len(y_true)}"
@@ -68,7 +69,7 @@ def precision_recall(curves: Curves, *, synthetic: bool) -> Figure:
             axes.axhline(float(y_true.mean()), color=colour, linewidth=0.8, linestyle=":")
     axes.set(xlabel="recall (sensitivity)", ylabel="precision (PPV)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.05))
     axes.set_title("Precision and recall; dotted: share of positives")
-    axes.legend(loc="lower left", frameon=False)
+    _legend(axes, "lower left")
     return figure
 
 
@@ -95,11 +96,16 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, synthetic: bool) -
     """Loss and accuracy per epoch on train and test partition, one colour per arm."""
     figure, panels = _figure(2, synthetic, width=10.0)
     for axes, measure in zip(panels, ("loss", "accuracy"), strict=True):
-        for colour, (arm, history) in zip(_COLOURS, histories.items(), strict=False):
-            axes.plot(history["epoch"], history[f"train_{measure}"], color=colour, label=f"{arm}, train")
-            axes.plot(history["epoch"], history[f"test_{measure}"], color=colour, linestyle="--", label=f"{arm}, test")
+        for colour, (arm, history) in zip(cycle(_COLOURS), histories.items(), strict=False):
+            marker = "o" if len(history) == 1 else ""  # a line through one point cannot be seen
+            for part, style in (("train", "-"), ("test", "--")):
+                values = history[f"{part}_{measure}"]
+                axes.plot(history["epoch"], values, style, marker=marker, color=colour, label=f"{arm}, {part}")
         axes.set(xlabel="epoch", title=measure)
-    panels[0].set_ylim(0, min(max(float(history["train_loss"].max()) for history in histories.values()) * 2, 3))
+    # Early test losses can be huge while the batch statistics settle; they would flatten all the rest.
+    highest = max(float(history["train_loss"].max()) for history in histories.values())
+    panels[0].set_ylim(0, max(2 * highest, 1.0))
+    panels[0].annotate("higher losses are cut off", (0.99, 0.97), xycoords="axes fraction", ha="right", fontsize=8)
     panels[1].set_ylim(0, 1.02)
     panels[1].legend(frameon=False, loc="lower right", fontsize=9)
     figure.suptitle("The test curve is for the eye: nothing is chosen or stopped by it", fontsize=10, color=_GREY)
@@ -139,11 +145,14 @@ def forest(table: pd.DataFrame, measure: str, *, synthetic: bool) -> Figure:
         measure: which one.
         synthetic: whether the images are made up.
     """
-    rows = table[(table["measure"] == measure) & table["value"].notna()]
+    rows = table[table["measure"] == measure]
     figure, (axes,) = _figure(1, synthetic, width=7.5, height=0.9 + 0.42 * max(len(rows), 2))
     parts = list(dict.fromkeys(rows["part"]))
     for y, row in enumerate(rows[::-1].to_dict("records")):
         colour = _COLOURS[parts.index(row["part"]) % len(_COLOURS)]
+        if np.isnan(row["value"]):
+            axes.text(0.5, y, "undefined", va="center", ha="center", color=_GREY)
+            continue
         if not np.isnan(row["ci_low"]):
             axes.plot([row["ci_low"], row["ci_high"]], [y, y], color=colour)
         axes.plot(row["value"], y, "o", color=colour)
@@ -152,7 +161,7 @@ def forest(table: pd.DataFrame, measure: str, *, synthetic: bool) -> Figure:
     axes.set_yticks(range(len(rows)))
     axes.set_yticklabels([f"{row['arm']}  [{row['part']}]" for row in rows[::-1].to_dict("records")])
     axes.axvline(0.5, color=_GREY, linewidth=0.8, linestyle=":")
-    axes.set(xlim=(0.3, 1.02), ylim=(-0.6, len(rows) - 0.3), title=f"{measure} with its interval")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.6, len(rows) - 0.3), title=f"{measure} with its interval")
     return figure
 
 
@@ -163,6 +172,12 @@ def _figure(panels: int, synthetic: bool, *, width: float, height: float | None 
         one.spines[["top", "right"]].set_visible(False)
     _mark(figure, synthetic)
     return figure, axes
+
+
+def _legend(axes: "Axes", place: str) -> None:
+    """A legend, unless nothing was drawn that could stand in it."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc=place, frameon=False)
 
 
 def _mark(figure: Figure, synthetic: bool) -> None:
