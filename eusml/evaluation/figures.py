@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import cycle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -174,7 +174,7 @@ def _figure(panels: int, synthetic: bool, *, width: float, height: float | None 
     return figure, axes
 
 
-def _legend(axes: "Axes", place: str) -> None:
+def _legend(axes: "Axes", place: Literal["lower left", "lower right"]) -> None:
     """A legend, unless nothing was drawn that could stand in it."""
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc=place, frameon=False)
