@@ -115,6 +115,7 @@ def register(model_id: str, name: str, tags: Mapping[str, str], description: str
         PromotionError: what the store holds is not the model that was evaluated; MLflow itself would accept it.
     """
     client = MlflowClient()
+    source = f"models:/{model_id}"
     with tempfile.TemporaryDirectory() as folder:
         found = load_bundle(fetch_bundle(model_id, Path(folder))).spec.weights_sha256
     if found != tags["eusml.weights_sha256"]:
@@ -125,14 +126,12 @@ def register(model_id: str, name: str, tags: Mapping[str, str], description: str
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     for known in client.search_model_versions(f"name = '{name}'"):
-        if known.model_id == model_id:
+        if known.source == source:
             for key, value in tags.items():
-                client.set_model_version_tag(name, known.version, key, value)
-            client.update_model_version(name, known.version, description)
+                client.set_model_version_tag(name, str(known.version), key, value)
+            client.update_model_version(name, str(known.version), description)
             return RegisteredVersion(name, str(known.version), dict(tags))
-    made = client.create_model_version(
-        name, f"models:/{model_id}", tags=dict(tags), description=description, model_id=model_id
-    )
+    made = client.create_model_version(name, source, tags=dict(tags), description=description, model_id=model_id)
     return RegisteredVersion(name, str(made.version), dict(tags))
 
 

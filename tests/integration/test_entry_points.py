@@ -108,7 +108,7 @@ def test_comparison_holds_arms_and_baselines(finished: Place, children: dict[str
 
 def test_champion_is_the_evaluated_resnet34(finished: Place, children: dict[str, Run]) -> None:
     version = client_of(finished).get_model_version_by_alias("eusml-phantom-resnet34", "champion")
-    assert version.version == "1"
+    assert str(version.version) == "1"
     assert version.tags["eusml.evaluation_run"] == children["evaluate resnet34"].info.run_id
     assert version.tags["eusml.weights_sha256"] == children["train resnet34"].data.tags["eusml.weights_sha256"]
     assert client_of(finished).get_model_version("eusml-phantom-resnet50", "1")
