@@ -25,7 +25,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = (make_place(tmp_path / name, epochs=EPOCHS) for name in ("whole", "killed"))
-    command = ("train", "--experiment")
+    command = ("train", "--train.offline", "false", "--experiment")
     whole.eusml(*command, str(whole.experiment))
 
     job = subprocess.Popen(
