@@ -111,5 +111,5 @@ def test_a_person_sees_runs_and_result_table_in_the_ui(finished: Place, tmp_path
         assert page.get_by_text("SYNTHETIC").count() > 0
         page.screenshot(path=str(tmp_path / "run.png"))
         page.goto(f"{base}/#/experiments/{experiment.experiment_id}/runs")
-        page.get_by_text("train resnet34").first.wait_for(timeout=60_000)
+        page.get_by_text("tiny: main").first.wait_for(timeout=60_000)
         browser.close()
