@@ -21,7 +21,7 @@ from eusml.learning.batches import LabelledImages
 from tests.conftest import two_classes
 
 SETTINGS = TrainConfig(
-    epochs=4, batch_size=4, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True)
+    epochs=3, batch_size=4, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True)
 )
 MOMENTS = ("_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch")
 

@@ -40,11 +40,6 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.fixture
-def whole(tiny_settings: TrainConfig) -> dict[str, torch.Tensor]:
-    return weights(tiny_settings, None)
-
-
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_resumed_training_ends_with_the_same_bits(tiny_settings: TrainConfig, tmp_path: Path, optimizer: str) -> None:
     settings = tiny_settings.model_copy(update={"optimizer": optimizer})
@@ -73,12 +68,12 @@ def without_epoch(state: TrainingState) -> TrainingState:
 @pytest.mark.parametrize(
     "forget", [without_parameters, without_running_statistics, without_moments, without_epoch], ids=lambda f: f.__name__
 )
-def test_every_piece_of_the_state_matters(
-    forget: Any, tiny_settings: TrainConfig, whole: dict[str, torch.Tensor], tmp_path: Path
-) -> None:
+def test_every_piece_of_the_state_matters(forget: Any, tiny_settings: TrainConfig, tmp_path: Path) -> None:
+    # Recalibrated at the end, the running statistics would matter to the curve of the test partition alone.
+    settings = tiny_settings.model_copy(update={"recalibrate": False})
     path = tmp_path / "s.pt"
-    save_state(forget(stopped_after_first_epoch(tiny_settings, path)), path)
-    assert not equal(weights(tiny_settings, path), whole)
+    save_state(forget(stopped_after_first_epoch(settings, path)), path)
+    assert not equal(weights(settings, path), weights(settings, None))
 
 
 @pytest.mark.parametrize("piece", ["job", "epochs_done", "network", "optimizer", "history", "version"])
