@@ -119,7 +119,7 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
             return None
         return finish(
             finished.run_id,
-            {part: pd.read_csv(file, dtype=text, float_precision="round_trip") for part, file in files.items()},
+            {part: pd.read_csv(file, dtype=text) for part, file in files.items()},
         )
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)

@@ -78,7 +78,9 @@ def proportion_interval(count: int, total: int, method: IntervalMethod, confiden
     from statsmodels.stats.proportion import proportion_confint
 
     low, high = proportion_confint(count, total, alpha=1 - confidence, method=STATSMODELS_NAMES[method])
-    return min(max(float(low), 0.0), 1.0), min(max(float(high), 0.0), 1.0)
+    # All four hold the proportion itself; rounding alone would put Wilson's bound for 0 of 3 a hair above 0.
+    value = count / total
+    return min(max(float(low), 0.0), value), max(min(float(high), 1.0), value)
 
 
 def auroc_delong(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], confidence: float) -> Auroc:
