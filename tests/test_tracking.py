@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -14,25 +15,24 @@ from eusml.data.images import encode_png, prepare_image
 from eusml.errors import PromotionError, TrackingError
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
-from eusml.tracking import registry, runs
+from eusml.tracking import registry, runs, store
 from tests.conftest import two_classes
 
+pytestmark = pytest.mark.xdist_group("store")
 TAGS = {"eusml.stage": "train"}
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One empty store for the whole file: its tables take seconds to make."""
     folder = tmp_path_factory.mktemp("store")
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
-    yield_folder = folder
     with pytest.MonkeyPatch.context() as patch:
+        # Not by `set_tracking_uri`, which would outlive this file and override the environment of later tests.
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
         patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-        runs.connect()
-        yield yield_folder
-    mlflow.set_tracking_uri(before)
+        store.connect()
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def logged(store: Path, bundle: Path) -> registry.LoggedModel:
+def logged(store_folder: Path, bundle: Path) -> registry.LoggedModel:
     with runs.entry_run("train", TAGS) as run:
         return registry.log_model(run, bundle, "resnet34", encode_png(two_classes(1, 40, 0)[0][0]))
 
 
-def test_what_is_logged_is_read_back(store: Path) -> None:
+def test_what_is_logged_is_read_back(store_folder: Path) -> None:
     client = MlflowClient()
     with runs.entry_run("job", {"eusml.entry_point": "main"}) as job:
         job.params({"cfg.train.lr": 0.1, "cfg.name": "x", "cfg.operations": ["a", "b"]})
@@ -72,12 +72,23 @@ def test_what_is_logged_is_read_back(store: Path) -> None:
     assert (dataset.name, dataset.digest) == ("train", "d" * 36)
     assert json.loads(dataset.profile) == {"num_rows": 2, "num_patients": 1}
     assert found.data.tags["eusml.data_digest"] == "d" * 64
-    assert runs.fetch(child.run_id, "a.csv", store / "fetched").read_text() == "a\n1\n"
+    assert runs.fetch(child.run_id, "a.csv", store_folder / "fetched").read_text() == "a\n1\n"
     with pytest.raises(TrackingError, match=r"b\.csv of run"):
-        runs.fetch(child.run_id, "b.csv", store / "fetched")
+        runs.fetch(child.run_id, "b.csv", store_folder / "fetched")
 
 
-def test_a_failed_run_says_why_and_is_not_reused(store: Path) -> None:
+def test_a_description_too_long_for_mlflow_goes_on_in_an_artifact(store_folder: Path) -> None:
+    text = "\n".join(f"line {number}" for number in range(2000))
+    with runs.entry_run("job", TAGS) as run:
+        run.note(text)
+    shown = MlflowClient().get_run(run.run_id).data.tags["mlflow.note.content"]
+    *lines, _, pointer = shown.split("\n")
+    assert lines == text.split("\n")[: len(lines)]
+    assert "description.md" in pointer
+    assert runs.fetch(run.run_id, "description.md", store_folder / "fetched").read_text() == text
+
+
+def test_a_failed_run_says_why_and_is_not_reused(store_folder: Path) -> None:
     opened: list[runs.Run] = []
 
     def fail() -> None:
@@ -96,7 +107,7 @@ def test_a_failed_run_says_why_and_is_not_reused(store: Path) -> None:
     assert runs.find_finished(run, "f1") is None
 
 
-def test_a_finished_run_is_found_by_its_fingerprint(store: Path) -> None:
+def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
     with runs.entry_run("x", {runs.FINGERPRINT: "f2"}) as run:
         assert runs.find_finished(run, "f2") is None
     found = runs.find_finished(run, "f2")
@@ -104,7 +115,7 @@ def test_a_finished_run_is_found_by_its_fingerprint(store: Path) -> None:
     assert found.run_id == run.run_id
 
 
-def test_runs_that_a_kill_left_open_are_marked(store: Path) -> None:
+def test_runs_that_a_kill_left_open_are_marked(store_folder: Path) -> None:
     client = MlflowClient()
     with runs.entry_run("now", {}) as run:
         killed = client.create_run(run.experiment_id, tags={runs.FINGERPRINT: "f3"})
@@ -119,11 +130,13 @@ def test_runs_that_a_kill_left_open_are_marked(store: Path) -> None:
 def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"no MLflow tracking server answers at http://127\.0\.0\.1:9"):
-        runs.connect()
+        store.connect()
 
 
-def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedModel, store: Path) -> None:
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}", dst_path=str(store / "model")))
+def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedModel, store_folder: Path) -> None:
+    folder = Path(
+        mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}", dst_path=str(store_folder / "model"))
+    )
     files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert "artifacts/bundle/weights.safetensors" in files
     assert "code/eusml/tracking/served_model.py" in files
@@ -132,7 +145,7 @@ def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedMo
     assert "torch==" in requirements
 
 
-def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bundle: Path, store: Path) -> None:
+def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bundle: Path, store_folder: Path) -> None:
     sha = load_bundle(bundle).spec.weights_sha256
     tags = {"eusml.weights_sha256": sha, "eusml.synthetic": "true"}
     name = registry.registered_name("resnet34", synthetic=True)
@@ -184,14 +197,17 @@ def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: registry
         registry.register(logged.model_id, "other", {"eusml.weights_sha256": "0" * 64}, "")
 
 
-def test_commands_for_the_next_step(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_for_the_next_step(store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV", raising=False)
-    command = runs.serve_command("models:/m@champion")
+    command = store.serve_command("models:/m@champion")
     assert command.startswith(
-        f"MLFLOW_TRACKING_URI=sqlite:///{store}/mlflow.db mlflow models serve -m models:/m@champion"
+        f"MLFLOW_TRACKING_URI=sqlite:///{store_folder}/mlflow.db mlflow models serve -m models:/m@champion"
     )
-    monkeypatch.chdir(store)
-    assert runs.serve_command("models:/m@champion").startswith("mlflow models serve")
-    assert runs.ui_command() == "mlflow ui"
+    assert store.ui_command() == f"mlflow ui --backend-store-uri sqlite:///{store_folder}/mlflow.db"
+    monkeypatch.chdir(store_folder)
+    assert store.serve_command("models:/m@champion").startswith("mlflow models serve")
+    assert store.ui_command() == "mlflow ui"
     monkeypatch.setenv("UV", "/bin/uv")
-    assert runs.ui_command() == "uv run mlflow ui"
+    assert store.ui_command() == "uv run mlflow ui"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert store.ui_command() == "open http://127.0.0.1:5000"

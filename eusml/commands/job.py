@@ -13,7 +13,7 @@ from eusml.commands.terminal import say
 from eusml.config import Config, flatten, to_yaml
 from eusml.errors import EusmlError
 from eusml.evaluation import report
-from eusml.tracking import runs
+from eusml.tracking import runs, store
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ def open_job(entry: str, config: Config) -> Iterator[Job]:
     Raises:
         EusmlError: another process works in the same `work_dir`; two would write the same training state.
     """
-    runs.connect()
+    store.connect()
     config.work_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with _alone(config.work_dir), runs.entry_run(f"{config.name}: {entry}", {"eusml.entry_point": entry}) as run:

@@ -10,7 +10,7 @@ from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.evaluation import gate, report
-from eusml.tracking import registry, runs
+from eusml.tracking import registry, runs, store
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,6 @@ def say_next_steps(promotion: Promotion) -> None:
     uri = f"models:/{promotion.registered_name}@{promotion.alias}"
     say("")
     say("Next:")
-    say(f"  compare the runs    {runs.ui_command()}")
-    say(f"  serve the model     {runs.serve_command(uri)}")
+    say(f"  compare the runs    {store.ui_command()}")
+    say(f"  serve the model     {store.serve_command(uri)}")
     say("Research software: no output of it is fit for diagnosis.")

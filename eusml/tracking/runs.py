@@ -7,7 +7,6 @@ are open at once here (the job's and its stages'), and an id cannot be confused.
 import json
 import logging
 import os
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,15 +16,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import mlflow
 import pandas as pd
-import requests
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from eusml.errors import TrackingError
+from eusml.tracking.store import client, experiment_id
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +32,6 @@ FINGERPRINT = "eusml.fingerprint"
 STAGE = "eusml.stage"
 _BATCH = 100
 _FLUSH_EVERY_S = 5.0
-_HEALTH_TIMEOUT_S = 10.0
 _DIGEST_CHARS = 36
 """MLflow's column for a data set's digest is no wider; the whole digest stands in the tag `eusml.data_digest`."""
 
@@ -58,16 +55,16 @@ class Run:
         """Settings; each can be logged once."""
         params = [Param(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
         for start in range(0, len(params), _BATCH):
-            _client().log_batch(self.run_id, params=params[start : start + _BATCH])
+            client().log_batch(self.run_id, params=params[start : start + _BATCH])
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Searchable marks; a later value replaces an earlier one."""
-        _client().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in values.items()])
+        client().log_batch(self.run_id, tags=[RunTag(name, value) for name, value in values.items()])
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Numbers, all in one call."""
         now = _now_ms()
-        _client().log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+        client().log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
     @contextmanager
     def curve(self) -> Iterator["Curve"]:
@@ -80,7 +77,7 @@ class Run:
 
     def text(self, text: str, file: str) -> None:
         """A text artifact."""
-        _client().log_text(self.run_id, text, file)
+        client().log_text(self.run_id, text, file)
 
     def json(self, value: Any, file: str) -> None:
         """A JSON artifact."""
@@ -92,10 +89,14 @@ class Run:
 
     def figure(self, figure: "Figure", file: str) -> None:
         """A picture artifact."""
-        _client().log_figure(self.run_id, figure, file)
+        client().log_figure(self.run_id, figure, file)
 
     def note(self, markdown: str) -> None:
-        """The description that the UI shows on top of the run."""
+        """The description that the UI shows on top of the run; what does not fit there stands in `description.md`."""
+        if len(markdown) > MAX_TAG_VAL_LENGTH:
+            self.text(markdown, "description.md")
+            pointer = "\n\n… goes on in the artifact `description.md`."
+            markdown = markdown[: MAX_TAG_VAL_LENGTH - len(pointer)].rsplit("\n", 1)[0] + pointer
         self.tags({MLFLOW_RUN_NOTE: markdown})
 
     def dataset(self, table: pd.DataFrame, name: str, digest: str, context: str, source: str) -> None:
@@ -116,7 +117,7 @@ class Run:
             source=json.dumps({"source": source}),
             profile=profile,
         )
-        _client().log_inputs(self.run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+        client().log_inputs(self.run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
         self.tags({"eusml.data_digest": digest})
 
 
@@ -139,33 +140,9 @@ class Curve:
         """Write what waits."""
         limit = 1000  # MLflow takes no more in one call
         for start in range(0, len(self._waiting), limit):
-            _client().log_batch(self.run_id, metrics=self._waiting[start : start + limit])
+            client().log_batch(self.run_id, metrics=self._waiting[start : start + limit])
         self._waiting = []
         self._flushed_at = time.monotonic()
-
-
-def connect() -> None:
-    """Make sure that the store answers, before any work is done for it.
-
-    Raises:
-        TrackingError: it does not.
-    """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    # Of use to whoever changes the database, and to nobody who runs a study.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    uri = mlflow.get_tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=_HEALTH_TIMEOUT_S).raise_for_status()
-        except requests.RequestException as error:
-            raise TrackingError(
-                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
-                "MLFLOW_TRACKING_URI to record into ./mlflow.db"
-            ) from None
-    try:
-        _client().get_experiment(_experiment_id())
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"the MLflow store {uri} cannot be used: {error}") from None
 
 
 @contextmanager
@@ -173,10 +150,10 @@ def entry_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """The run of an entry point: the one that `mlflow run` opened, or a new one."""
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
-        run = Run(given, _client().get_run(given).info.experiment_id)
+        run = Run(given, client().get_run(given).info.experiment_id)
         run.tags({MLFLOW_RUN_NAME: name, **tags})
     else:
-        run = _create(_experiment_id(), {MLFLOW_RUN_NAME: name, **tags})
+        run = _create(experiment_id(), {MLFLOW_RUN_NAME: name, **tags})
     run.tags(_code_tags())
     with _ended(run):
         yield run
@@ -203,7 +180,7 @@ def common_tags(
 
 def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
     """The newest run with this fingerprint that ended well, in the experiment of `run`."""
-    found = _client().search_runs(
+    found = client().search_runs(
         [run.experiment_id],
         f"tags.`{FINGERPRINT}` = '{fingerprint}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
@@ -214,13 +191,13 @@ def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
 
 def mark_superseded(run: Run, fingerprint: str) -> None:
     """End the runs that an earlier, killed start of the same stage left open."""
-    left_open = _client().search_runs(
+    left_open = client().search_runs(
         [run.experiment_id], f"tags.`{FINGERPRINT}` = '{fingerprint}' and attributes.status = 'RUNNING'"
     )
     for other in left_open:
         if other.info.run_id != run.run_id:
-            _client().set_tag(other.info.run_id, "eusml.superseded_by", run.run_id)
-            _client().set_terminated(other.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+            client().set_tag(other.info.run_id, "eusml.superseded_by", run.run_id)
+            client().set_terminated(other.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 
 
 def fetch(run_id: str, artifact: str, folder: Path) -> Path:
@@ -231,32 +208,9 @@ def fetch(run_id: str, artifact: str, folder: Path) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(_client().download_artifacts(run_id, artifact, str(folder)))
+        return Path(client().download_artifacts(run_id, artifact, str(folder)))
     except (MlflowException, OSError) as error:
         raise TrackingError(f"artifact {artifact} of run {run_id} cannot be read: {error}") from None
-
-
-def ui_command() -> str:
-    """What a person types to look at the runs."""
-    return shlex.join([*_launcher(), "ui"]) if _is_default_store() else f"open {mlflow.get_tracking_uri()}"
-
-
-def serve_command(model_uri: str) -> str:
-    """What a person types to serve a model on this machine."""
-    command = shlex.join([*_launcher(), "models", "serve", "-m", model_uri, "--env-manager", "local", "-p", "5001"])
-    return command if _is_default_store() else f"MLFLOW_TRACKING_URI={shlex.quote(mlflow.get_tracking_uri())} {command}"
-
-
-def _launcher() -> list[str]:
-    # `uv run` names itself in the environment; whoever came through it has no `mlflow` on the path.
-    return ["uv", "run", "mlflow"] if "UV" in os.environ else ["mlflow"]
-
-
-def _is_default_store() -> bool:
-    uri = mlflow.get_tracking_uri()
-    return (
-        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
-    )
 
 
 @contextmanager
@@ -269,28 +223,16 @@ def _ended(run: Run) -> Iterator[None]:
         try:
             run.tags({"eusml.error": f"{type(error).__name__}: {error}"[:5000]})
             status = RunStatus.KILLED if killed else RunStatus.FAILED
-            _client().set_terminated(run.run_id, RunStatus.to_string(status))
+            client().set_terminated(run.run_id, RunStatus.to_string(status))
         except MlflowException:
             logging.getLogger(__name__).warning("the end of run %s could not be recorded", run.run_id)
         raise
-    _client().set_terminated(run.run_id, RunStatus.to_string(RunStatus.FINISHED))
+    client().set_terminated(run.run_id, RunStatus.to_string(RunStatus.FINISHED))
 
 
 def _create(experiment_id: str, tags: Mapping[str, str]) -> Run:
-    run = _client().create_run(experiment_id, tags=dict(tags), run_name=tags[MLFLOW_RUN_NAME])
+    run = client().create_run(experiment_id, tags=dict(tags), run_name=tags[MLFLOW_RUN_NAME])
     return Run(run.info.run_id, experiment_id)
-
-
-def _experiment_id() -> str:
-    """Where `mlflow run` would record: MLFLOW_EXPERIMENT_ID or _NAME, else MLflow's default experiment."""
-    given = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if given:
-        return given
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    if not name:
-        return "0"
-    found = _client().get_experiment_by_name(name)
-    return str(found.experiment_id if found else _client().create_experiment(name))
 
 
 @cache
@@ -309,10 +251,6 @@ def _code_tags() -> dict[str, str]:
     if commit is None or status is None:
         return {"eusml.git_commit": "unknown", "eusml.git_dirty": "unknown"}
     return {"eusml.git_commit": commit, "eusml.git_dirty": str(bool(status)).lower()}
-
-
-def _client() -> MlflowClient:
-    return MlflowClient()
 
 
 def _now_ms() -> int:

@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
@@ -13,12 +12,12 @@ from mlflow.tracking import MlflowClient
 
 from tests.integration.conftest import Place, mlflow_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished")]
 
 
 def client_of(place: Place) -> MlflowClient:
-    mlflow.set_tracking_uri(place.environment["MLFLOW_TRACKING_URI"])
-    return MlflowClient()
+    # By its address: MLflow's global one would outlive this file and override the environment of later tests.
+    return MlflowClient(tracking_uri=place.environment["MLFLOW_TRACKING_URI"])
 
 
 def runs_of(place: Place, text: str = "") -> list[Run]:

@@ -1,0 +1,82 @@
+"""The store that runs and models are kept in: `./mlflow.db`, or what MLFLOW_TRACKING_URI names."""
+
+import logging
+import os
+import shlex
+from pathlib import Path
+
+import mlflow
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from eusml.errors import TrackingError
+
+_HEALTH_TIMEOUT_S = 10.0
+
+
+def connect() -> None:
+    """Make sure that the store answers, before any work is done for it.
+
+    Raises:
+        TrackingError: it does not.
+    """
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # Of use to whoever changes the database, and to nobody who runs a study.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        try:
+            requests.get(f"{uri.rstrip('/')}/health", timeout=_HEALTH_TIMEOUT_S).raise_for_status()
+        except requests.RequestException as error:
+            raise TrackingError(
+                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
+                "MLFLOW_TRACKING_URI to record into ./mlflow.db"
+            ) from None
+    try:
+        client().get_experiment(experiment_id())
+    except (MlflowException, OSError) as error:
+        raise TrackingError(f"the MLflow store {uri} cannot be used: {error}") from None
+
+
+def client() -> MlflowClient:
+    """A client of the store; cheap, and always of the address that holds now."""
+    return MlflowClient()
+
+
+def experiment_id() -> str:
+    """Where `mlflow run` would record: MLFLOW_EXPERIMENT_ID or _NAME, else MLflow's default experiment."""
+    given = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if given:
+        return given
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if not name:
+        return "0"
+    found = client().get_experiment_by_name(name)
+    return str(found.experiment_id if found else client().create_experiment(name))
+
+
+def ui_command() -> str:
+    """What a person types to look at the runs."""
+    uri = mlflow.get_tracking_uri()
+    if uri.startswith(("http://", "https://")):
+        return f"open {uri}"
+    return shlex.join([*_launcher(), "ui", *([] if _is_default_store() else ["--backend-store-uri", uri])])
+
+
+def serve_command(model_uri: str) -> str:
+    """What a person types to serve a model on this machine."""
+    command = shlex.join([*_launcher(), "models", "serve", "-m", model_uri, "--env-manager", "local", "-p", "5001"])
+    return command if _is_default_store() else f"MLFLOW_TRACKING_URI={shlex.quote(mlflow.get_tracking_uri())} {command}"
+
+
+def _launcher() -> list[str]:
+    # `uv run` names itself in the environment; whoever came through it has no `mlflow` on the path.
+    return ["uv", "run", "mlflow"] if "UV" in os.environ else ["mlflow"]
+
+
+def _is_default_store() -> bool:
+    uri = mlflow.get_tracking_uri()
+    return (
+        uri.startswith("sqlite:///") and Path(uri.removeprefix("sqlite:///")).resolve() == Path("mlflow.db").resolve()
+    )
