@@ -1,0 +1,64 @@
+"""How much of a job goes into MLflow: `python benchmarks/logging_share.py [ENTRY] [SETTINGS…]`, by default `main`.
+
+Runs an entry point in this process, with a clock around every public method of `MlflowClient` and around the logging
+of models. A call inside a call is counted once.
+"""
+
+import functools
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from mlflow.models import Model
+from mlflow.tracking import MlflowClient
+
+from eusml.__main__ import main
+
+
+class Clock:
+    """Seconds and calls by method; only the outermost call counts."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self._inside = False
+
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, timed."""
+
+        @functools.wraps(function)
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            if self._inside:
+                return function(*args, **kwargs)
+            self._inside, began = True, time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self._inside = False
+                self.seconds[name] += time.perf_counter() - began
+                self.calls[name] += 1
+
+        return timed
+
+
+def measure(words: list[str]) -> int:
+    """Run the entry point and print the shares; returns its exit code."""
+    clock = Clock()
+    for name, function in vars(MlflowClient).items():
+        if callable(function) and not name.startswith("_"):
+            setattr(MlflowClient, name, clock.around(name, function))
+    Model.log = staticmethod(clock.around("Model.log", Model.log))
+    began = time.perf_counter()
+    code = main(words)
+    whole = time.perf_counter() - began
+    logging = sum(clock.seconds.values())
+    print(f"\nMLflow: {logging:.1f} of {whole:.1f} s = {100 * logging / whole:.1f} %")
+    for name, seconds in clock.seconds.most_common(8):
+        print(f"  {name:<24} {clock.calls[name]:>5} calls {seconds:>7.2f} s {100 * seconds / whole:>5.1f} %")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(measure(sys.argv[1:] or ["main", "--experiment", "experiments/quick.yaml"]))
