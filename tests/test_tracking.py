@@ -18,7 +18,6 @@ from eusml.learning.model import build_network
 from eusml.tracking import registry, runs, store
 from tests.conftest import two_classes
 
-pytestmark = pytest.mark.xdist_group("store")
 TAGS = {"eusml.stage": "train"}
 
 

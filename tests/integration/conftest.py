@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from filelock import FileLock
 
 TINY = """
 name: tiny
@@ -60,7 +61,8 @@ def make_place(folder: Path, *, epochs: int = 2) -> Place:
     uri = f"sqlite:///{folder}/mlflow.db"
     (folder / "tiny.yaml").write_text(TINY.format(work=folder / "work", epochs=epochs))
     client = mlflow.MlflowClient(tracking_uri=uri)
-    client.create_experiment("tiny", artifact_location=str(folder / "artifacts"))
+    if client.get_experiment_by_name("tiny") is None:
+        client.create_experiment("tiny", artifact_location=str(folder / "artifacts"))
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -71,10 +73,16 @@ def make_place(folder: Path, *, epochs: int = 2) -> Place:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    """A place where `mlflow run . ` has done the whole tiny study."""
-    place = make_place(tmp_path_factory.mktemp("finished"))
-    (place.folder / "main.log").write_text(mlflow_run(place, "main"))
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
+    """A place where `mlflow run .` has done the whole tiny study: once, for all processes that run tests."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        folder.mkdir(exist_ok=True)
+        place = make_place(folder)
+        log = folder / "main.log"
+        if not log.exists():
+            log.write_text(mlflow_run(place, "main"))
     return place
 
 

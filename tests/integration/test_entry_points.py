@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.integration.conftest import Place, mlflow_run
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("finished")]
+pytestmark = pytest.mark.slow
 
 
 def client_of(place: Place) -> MlflowClient:

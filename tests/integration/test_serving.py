@@ -18,7 +18,7 @@ import requests
 from eusml.data.images import encode_png
 from tests.integration.conftest import BIN, Place
 
-pytestmark = [pytest.mark.slow, pytest.mark.server, pytest.mark.xdist_group("finished")]
+pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
 @contextmanager
