@@ -90,6 +90,8 @@ def run_stage(
     if finished is not None:
         result = reuse(finished)
         if result is not None:
+            if any((record.label, record.run_id) == (label, finished.run_id) for record in job.records):
+                return result  # a stage of this very start, asked for by another one
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
             if job.entry == stage:
                 # Without the fingerprint: the next start is to find the run that did the work, not this one.

@@ -60,6 +60,7 @@ def test_main_says_what_to_do_next(finished: Place) -> None:
     assert re.search(r"mlflow models serve -m models:/eusml-phantom-resnet34@champion --env-manager local -p 5001", log)
     assert "SYNTHETIC" in log
     assert "no output of it is fit for diagnosis" in log
+    assert "reused" not in log  # a stage that two arms need is made once and mentioned once
 
 
 def test_counts_of_split_and_augmentation(children: dict[str, Run]) -> None:
