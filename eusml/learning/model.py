@@ -9,6 +9,7 @@ from torch import nn
 
 from eusml.config import Arch
 from eusml.errors import TrainingError
+from eusml.learning.small_maps import ease_last_stage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -34,6 +35,7 @@ def build_network(
             net.conv1 = _grey_stem()
         else:
             _load_backbone(net, _imagenet_state(arch), source=f"torchvision's ImageNet weights of {arch}")
+    ease_last_stage(net)
     return net
 
 
@@ -45,6 +47,7 @@ def empty_network(arch: Arch, channels: int) -> nn.Module:
         net: nn.Module = getattr(models, arch)(num_classes=2)
         if channels == 1:
             net.conv1 = _grey_stem()
+    ease_last_stage(net)
     return net
 
 
