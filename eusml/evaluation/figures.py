@@ -102,6 +102,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, synthetic: bool) -
                 values = history[f"{part}_{measure}"]
                 axes.plot(history["epoch"], values, style, marker=marker, color=colour, label=f"{arm}, {part}")
         axes.set(xlabel="epoch", title=measure)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     # Early test losses can be huge while the batch statistics settle; they would flatten all the rest.
     highest = max(float(history["train_loss"].max()) for history in histories.values())
     panels[0].set_ylim(0, max(2 * highest, 1.0))
