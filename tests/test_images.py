@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import cv2
@@ -89,6 +90,21 @@ def test_what_is_no_sound_image_is_refused_by_name(name: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         decode(data, "folder/a.png")
     assert "folder/a.png" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "WEBP", "JPEG"])
+def test_a_damaged_byte_gives_an_image_or_a_message_and_never_anything_else(kind: str) -> None:
+    whole = file_of(Image.fromarray(GREY), kind)
+    for place in range(0, min(len(whole), 400)):
+        data = whole[:place] + b"\xff" + whole[place + 1 :]
+        with contextlib.suppress(DataError):
+            assert decode(data, "x").dtype == np.uint8
+
+
+def test_a_region_too_large_to_cut_is_refused() -> None:
+    line = np.zeros((10, 9000), np.uint8)
+    with pytest.raises(DataError, match=r"x\.png: the region of interest with its margin is 11700 pixels wide"):
+        prepare_image(line, (0, 0, 9000, 10), size_px=64, margin_frac=0.15, name="x.png")
 
 
 def test_too_large_an_image_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from eusml.config import DataConfig, PhantomConfig
 from eusml.data.images import encode_png
 from eusml.data.manifest import two_classes
-from eusml.data.prepare import load, prepare, save
+from eusml.data.prepare import Prepared, load, prepare, save
 from eusml.data.sources import phantom_cohort, read_cases
 from eusml.errors import DataError
 
@@ -51,9 +51,9 @@ def edit(root: Path, **columns: object) -> None:
     pd.read_csv(root / "manifest.csv").assign(**columns).to_csv(root / "manifest.csv", index=False)
 
 
-def read(root: Path, positive: str = "x") -> None:
+def read(root: Path, positive: str = "x") -> Prepared:
     chosen = settings(root, positive)
-    prepare(read_cases(chosen, root.parent / "work"), chosen)
+    return prepare(read_cases(chosen, root.parent / "work"), chosen)
 
 
 def test_class_folders_become_labels(class_folders: Path, tmp_path: Path) -> None:
@@ -162,6 +162,8 @@ BAD = {
     "box outside": (lambda r: edit(r, bbox_w=[20] * 5 + [99]), r"5\.png: box x=5 y=6 width=99 height=10 .* 40 x 40"),
     "empty box": (lambda r: edit(r, bbox_h=0), "6 of 6 images cannot be used"),
     "box as text": (lambda r: edit(r, bbox_x=["left"] * 6), "bbox_x of case c0 is 'left', expected pixels"),
+    "endless box": (lambda r: edit(r, bbox_w=[np.inf] * 6), "bbox_w of case c0 is inf, expected pixels"),
+    "column twice": (lambda r: overwrite(r, "case_id,image,label, label\n1,2,3,4\n"), "'label' stands more than once"),
     "half a box": (lambda r: edit(r, bbox_x=[np.nan] + [5.0] * 5), "box of case c0 is incomplete"),
     "empty label": (lambda r: edit(r, label=[*"xyxy", "", "x"]), "label is empty in data row 5"),
     "path outside": (lambda r: edit(r, image="../../secret.png"), "must be a path below"),
@@ -181,6 +183,13 @@ def test_bad_input_is_refused_by_name(name: str, with_manifest: Path) -> None:
     spoil(with_manifest)  # type: ignore[no-untyped-call]
     with pytest.raises(DataError, match=message):
         read(with_manifest)
+
+
+def test_spaces_around_column_names_do_not_turn_names_into_numbers(with_manifest: Path) -> None:
+    table = pd.read_csv(with_manifest / "manifest.csv").assign(patient_id=["007", "7", "1", "2", "3", "4"])
+    table.columns = [f" {name} " for name in table.columns]
+    table.to_csv(with_manifest / "manifest.csv", index=False)
+    assert read(with_manifest).manifest.table["patient_id"].tolist()[:2] == ["007", "7"]
 
 
 def test_every_bad_image_is_named(with_manifest: Path) -> None:

@@ -13,13 +13,14 @@ from eusml.data.split import Split, check_split, make_split
 from eusml.errors import DataError, LeakageError
 
 
-def manifest_of(rows: list[tuple[str, str]]) -> Manifest:
-    """From (patient, label) pairs."""
+def manifest_of(rows: list[tuple[str, str]], pictures: list[int] | None = None) -> Manifest:
+    """From (patient, label) pairs; equal numbers in `pictures` are equal images, by default all differ."""
     table = pd.DataFrame(
         {
             "case_id": [f"c{i}" for i in range(len(rows))],
             "patient_id": [patient for patient, _ in rows],
             "label": [label for _, label in rows],
+            "pixels_sha256": [f"picture {i}" for i in pictures or range(len(rows))],
         }
     )
     table["y_true"] = (table["label"] == "a").astype(np.int64)
@@ -112,6 +113,33 @@ def test_a_patient_on_both_sides_is_a_leak() -> None:
         manifest.table[["case_id", "patient_id", "label"]].assign(partition=["train", "test", "train", "test"])
     )
     with pytest.raises(LeakageError, match="patient same stands in both"):
+        check_split(split, manifest)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    pictures=st.lists(st.integers(0, 30), min_size=60, max_size=60),
+    seed=st.integers(0, 99),
+    folds=st.sampled_from([None, 2]),
+)
+def test_the_same_image_never_stands_on_both_sides(pictures: list[int], seed: int, folds: int | None) -> None:
+    # Twelve patients have five images each, a few of which are also another patient's.
+    shared = [picture if picture < 4 else 100 + place for place, picture in enumerate(pictures)]
+    manifest = manifest_of([(f"p{i // 5}", "ab"[i // 5 % 2]) for i in range(60)], shared)
+    try:
+        split = make_split(manifest, SplitConfig(seed=seed, folds=folds))
+    except DataError:
+        return  # the images tie nearly all patients together: nothing is left to part
+    sides = split.table.assign(picture=shared).groupby("picture")["partition"].nunique()
+    assert (sides == 1).all()
+
+
+def test_the_same_image_on_both_sides_is_a_leak() -> None:
+    manifest = manifest_of([("p", "a"), ("q", "a"), ("x", "b"), ("y", "b")], [1, 1, 2, 3])
+    split = Split(
+        manifest.table[["case_id", "patient_id", "label"]].assign(partition=["train", "test", "train", "test"])
+    )
+    with pytest.raises(LeakageError, match="the same image stands in both train and test, as case c0, c1"):
         check_split(split, manifest)
 
 

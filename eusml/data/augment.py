@@ -63,7 +63,7 @@ def expand(images: "NDArray[np.uint8]", case_ids: Sequence[str], settings: Augme
 def save_expanded(expanded: Expanded, path: Path) -> None:
     """Write to one `.npz` file; a kill leaves it whole or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f"{path.name}.tmp")
     with draft.open("wb") as file:
         np.savez(file, images=expanded.images, parent=expanded.parent, operation=expanded.operation)
     os.replace(draft, path)

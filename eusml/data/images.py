@@ -24,6 +24,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 25_000_000
 """Larger images are refused before decoding: a few KB of PNG can unfold to gigabytes."""
 MIN_SIDE_PX = 8
+MAX_ROI_SIDE_PX = 10_000
+"""Of the square cut out around a lesion, which may be wider than a long and narrow image is high."""
 
 Box = tuple[int, int, int, int]
 """x, y, width, height in pixels of the stored image."""
@@ -57,9 +59,9 @@ def decode(data: bytes, name: str) -> "NDArray[np.uint8]":
         return _to_grey(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise DataError(f"image {name} is none of {', '.join(FORMATS)} ({len(data)} bytes)") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # damaged files make Pillow raise nearly anything, TypeError included
         raise DataError(f"image {name} is damaged: {error}") from None
 
 
@@ -93,7 +95,7 @@ def prepare_image(
         uint8 [size_px, size_px].
 
     Raises:
-        DataError: the box is empty or does not lie inside the image.
+        DataError: the box is empty, too large or does not lie inside the image.
     """
     height, width = grey.shape
     if box is None:
@@ -109,6 +111,10 @@ def prepare_image(
                 f"{width} x {height} pixels"
             )
         side = max(round(max(box_width, box_height) * (1 + 2 * margin_frac)), 2)
+        if side > MAX_ROI_SIDE_PX:
+            raise DataError(
+                f"image {name}: the region of interest with its margin is {side} pixels wide; at most {MAX_ROI_SIDE_PX}"
+            )
         x = _inside(round(left + box_width / 2 - side / 2), side, width)
         y = _inside(round(top + box_height / 2 - side / 2), side, height)
     square = np.zeros((side, side), np.uint8)

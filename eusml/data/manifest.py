@@ -56,7 +56,7 @@ class Manifest:
 
     @property
     def repeated_images(self) -> int:
-        """Number of images whose prepared pixels occur more than once; the audit of the source is the user's."""
+        """Number of images whose prepared pixels occur more than once; the split keeps them on one side."""
         return int(self.table["pixels_sha256"].duplicated(keep=False).sum())
 
 
@@ -131,10 +131,11 @@ def _check_boxes(table: pd.DataFrame, where: str) -> pd.DataFrame:
         raise DataError(f"{where} has {', '.join(present)} only; a box needs {', '.join(BOX_COLUMNS)}")
     for name in BOX_COLUMNS:
         numbers = pd.to_numeric(table[name], errors="coerce")
-        wrong = numbers.isna() & table[name].notna() & (table[name].astype(str).str.strip() != "")
+        wrong = ~np.isfinite(numbers) & table[name].notna() & (table[name].astype(str).str.strip() != "")
         if wrong.any():
             row = table[wrong].iloc[0]
-            raise DataError(f"{where}: {name} of case {row['case_id']} is {row[name]!r}, expected pixels")
+            found = repr(row[name]) if isinstance(row[name], str) else str(row[name])
+            raise DataError(f"{where}: {name} of case {row['case_id']} is {found}, expected pixels")
         table[name] = numbers
     given = table[list(BOX_COLUMNS)].notna().sum(axis=1)
     partial = table[(given > 0) & (given < len(BOX_COLUMNS))]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -66,7 +65,7 @@ def prepare(cases: Cases, settings: DataConfig, progress: Callable[[Iterable[Any
 
 def save(prepared: Prepared, folder: Path) -> None:
     """Write table and array; a kill leaves the folder whole or absent."""
-    draft = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     manifest = prepared.manifest
@@ -94,10 +93,10 @@ def load(folder: Path) -> Prepared:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         table = _read_table(folder / _TABLE)
         images = np.load(folder / _IMAGES, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        digest = meta.pop("digest")
+        prepared = Prepared(Manifest(table=table, **meta), images)
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"prepared data in {folder} cannot be read ({error}); delete the folder") from None
-    digest = meta.pop("digest")
-    prepared = Prepared(Manifest(table=table, **meta), images)
     hashes = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     if prepared.digest != digest or hashes != table["pixels_sha256"].tolist():
         raise DataError(f"prepared data in {folder} were changed after they were made; delete the folder")

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from eusml.config import SplitConfig
 from eusml.data.manifest import Manifest, table_digest
@@ -36,12 +38,15 @@ class Split:
 def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
     """Hold out a share of each class, or one of `folds` folds; patients stay whole.
 
+    Patients with an image in common, pixel for pixel, are kept together like one patient.
+
     Raises:
         DataError: a class has too few patients for it.
     """
     table = manifest.table[_COLUMNS].reset_index(drop=True)
-    _check_size(table, settings)
-    held_out = _fold(table, settings) if settings.folds else _share(table, settings)
+    grouped = table.assign(patient_id=_joined_patients(manifest))
+    _check_size(grouped, settings)
+    held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
     check_split(split, manifest)
     return split
@@ -52,7 +57,7 @@ def check_split(split: Split, manifest: Manifest) -> None:
 
     Raises:
         DataError: cases, patients or labels differ, or a partition lacks a class.
-        LeakageError: a patient stands on both sides.
+        LeakageError: a patient or an image stands on both sides.
     """
     table = split.table
     expected = manifest.table[_COLUMNS].reset_index(drop=True)
@@ -63,14 +68,34 @@ def check_split(split: Split, manifest: Manifest) -> None:
     unknown = sorted(set(table["partition"]) - {"train", "test"})
     if unknown:
         raise DataError(f"the split knows train and test, found {', '.join(map(repr, unknown))}")
-    sides = table.groupby("patient_id")["partition"].nunique()
-    both = sides[sides > 1].index.tolist()
+    both = _on_both_sides(table["patient_id"], table["partition"])
     if both:
-        raise LeakageError(f"patient {', '.join(map(str, both[:5]))} stands in both train and test")
+        raise LeakageError(f"patient {', '.join(both[:5])} stands in both train and test")
+    pixels = manifest.table["pixels_sha256"].reset_index(drop=True)
+    shared = table.loc[pixels.isin(_on_both_sides(pixels, table["partition"])), "case_id"].tolist()
+    if shared:
+        raise LeakageError(f"the same image stands in both train and test, as case {', '.join(shared[:5])}")
     for partition in ("train", "test"):
         lacking = set(table["label"]) - set(table.loc[table["partition"] == partition, "label"])
         if lacking:
             raise DataError(f"the {partition} partition would hold no case of {', '.join(sorted(lacking))}")
+
+
+def _on_both_sides(names: "pd.Series[str]", partition: "pd.Series[str]") -> list[str]:
+    sides = partition.groupby(names).nunique()
+    return [str(name) for name in sides[sides > 1].index]
+
+
+def _joined_patients(manifest: Manifest) -> "NDArray[np.object_]":
+    """A name per row: the patient's, or that of the first patient whom identical images tie this one to."""
+    patients, number = np.unique(manifest.table["patient_id"].astype(str), return_inverse=True)
+    _, picture = np.unique(manifest.table["pixels_sha256"].astype(str), return_inverse=True)
+    # Patients and pictures are the two kinds of nodes of a graph, every image is an edge.
+    size = len(patients) + int(picture.max()) + 1
+    edges = coo_array((np.ones(len(number)), (number, len(patients) + picture)), shape=(size, size))
+    _, part = connected_components(edges, directed=False)
+    first = {int(group): name for group, name in reversed(list(zip(part, patients, strict=False)))}
+    return np.array([first[int(part[index])] for index in number], dtype=object)
 
 
 def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:

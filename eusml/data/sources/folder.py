@@ -7,6 +7,7 @@ FOLDER/GIST/….png          or: the class is the name of the sub-folder; every 
 FOLDER/leiomyoma/….png
 """
 
+import csv
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -27,23 +28,31 @@ def read_folder(settings: DataConfig, work_dir: Path, progress: Callable[[Iterab
     Raises:
         DataError: the folder is missing, holds neither a manifest nor classes, or a class is empty.
     """
-    root = settings.path
-    if root is None:
+    if settings.path is None:
         raise DataError("data.source is folder, but data.path is not given; add -P data.path=/your/folder")
+    root = settings.path.expanduser()  # no shell does it inside `data.path=~/images`
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
         raise DataError(f"data.path {root} {what}; it must be a folder with {MANIFEST} or one sub-folder per class")
     table = _read_manifest(root) if (root / MANIFEST).is_file() else _read_class_folders(root)
-    return Cases(root.resolve(), table, f"folder {root.name}", synthetic=_says_synthetic(table))
+    return Cases(root.resolve(), table, f"folder {root.resolve().name}", synthetic=_says_synthetic(table))
 
 
 def _read_manifest(root: Path) -> pd.DataFrame:
     path = root / MANIFEST
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
-    except (ValueError, UnicodeDecodeError, OSError) as error:
+        # The names first: spaces around one would hide from pandas that its column holds text.
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            names = [name.strip() for name in next(csv.reader(file), [])]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DataError(f"{path}: column {', '.join(map(repr, twice))} stands more than once")
+        text = dict.fromkeys(TEXT_COLUMNS, str)
+        table = pd.read_csv(path, header=0, names=names, dtype=text, keep_default_na=False, na_values=[""])
+    except DataError:
+        raise
+    except (ValueError, csv.Error, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from None
-    table.columns = [str(name).strip() for name in table.columns]
     table = check_table(table, str(path))
     for case_id, image in zip(table["case_id"], table["image"], strict=True):
         if Path(image).is_absolute() or ".." in Path(image).parts:
