@@ -65,6 +65,13 @@ def test_override_of_a_text_field_stays_text() -> None:
     assert config.data.path == Path("2024")
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"), [("lr", ".001", 0.001), ("lr", "1.", 1.0), ("offline", "True", True)]
+)
+def test_numbers_and_truth_may_be_typed_as_people_do(name: str, text: str, value: object) -> None:
+    assert getattr(load_config(None, {f"train.{name}": text}).train, name) == value
+
+
 def test_settings_cannot_be_changed_later() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_config(None).train.lr = 1.0  # type: ignore[misc]
@@ -91,6 +98,11 @@ BAD = {
     "arms: [{name: a}, {name: a}]": ["a stands more than once"],
     "arms: [{name: a b}]": ["arms.0.name"],
     "{arms: [{name: a}], promote: {arm: b}}": ["promote.arm 'b' is no arm"],
+    "arms: [{arch: resnet34}]": ["arms.0.name must be given"],
+    "{arms: [{name: a, arch: resnet50}], promote: {arm: a}}": ["'a' is not of the architecture promote.arch, resnet34"],
+    "promote: {alias: latest}": ["promote.alias", "keeps for itself"],
+    "data: {phantom: {fresh_cases: 1}}": ["data.phantom.fresh_cases", "both classes"],
+    "augment: {operations: [flip, flip]}": ["flip stands more than once"],
     "augment: {operations: [rotate]}": ["augment.operations.0", "did you mean 'rotation'"],
 }
 
@@ -110,6 +122,8 @@ def test_bad_override_blames_the_command_line(tmp_path: Path) -> None:
         load_config(write(tmp_path, "name: x"), {"train.lr": "fast"})
     with pytest.raises(ConfigError, match=r"command line: unknown setting 'train\.lrr'; did you mean 'train\.lr'"):
         load_config(None, {"train.lrr": "1"})
+    with pytest.raises(ConfigError, match=r"command line: settings: promote\.arm 'x' is no arm"):
+        load_config(Path("experiments/quick.yaml"), {"promote.arm": "x"})
     with pytest.raises(ConfigError, match="lr is not a group"):
         load_config(write(tmp_path, "train: {lr: 0.1}"), {"train.lr.x": "1"})
 

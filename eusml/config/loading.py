@@ -105,17 +105,23 @@ def _annotation(name: str) -> Any:
 def _override_value(name: str, text: str) -> Any:
     """The typed value of an override: JSON where the field takes it (`3e-4`, `true`, `[1, 2]`), else the text."""
     annotation = _annotation(name)
+    kinds = {annotation, *get_args(annotation)}
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        return None if text == "none" and annotation is not None and type(None) in get_args(annotation) else text
+        if text == "none" and type(None) in kinds:
+            return None
+        if bool in kinds and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        # `.001` and `1.` are numbers on any command line, though not in JSON.
+        return float(text) if float in kinds and re.fullmatch(r"[+-]?(\d+\.|\.\d+)([eE][+-]?\d+)?", text) else text
     if annotation is None:
         return value
     try:
         TypeAdapter(annotation).validate_json(json.dumps(value), strict=True)
     except ValidationError:
         # `-P data.positive_class=1` means the class called "1".
-        return text if {annotation, *get_args(annotation)} & {str, Path} else value
+        return text if kinds & {str, Path} else value
     return value
 
 
@@ -133,7 +139,11 @@ def _describe(error: ValidationError, file: str, overrides: Mapping[str, str]) -
     lines = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"]) or "settings"
-        typed = any(key == name or name.startswith(f"{key}.") or key.startswith(f"{name}.") for name in overrides)
+        # An error of the whole names in its text the settings that do not go together.
+        typed = any(
+            key == name or name.startswith(f"{key}.") or key.startswith(f"{name}.") or name in detail["msg"]
+            for name in overrides
+        )
         lines.append(_describe_one(detail, key, "command line" if typed else file))
     return "\n".join(dict.fromkeys(lines))
 
@@ -145,6 +155,8 @@ def _describe_one(detail: Any, key: str, where: str) -> str:
         return f"{where}: unknown setting {key!r}" + (f"; did you mean {near!r}?" if near else "")
     if detail["type"] == "value_error":
         return f"{where}: {key}: {detail['ctx']['error']}"
+    if detail["type"] == "missing":
+        return f"{where}: {key} must be given; it has no default"
     message = detail["msg"].removeprefix("Input should be ")
     hint = ""
     if isinstance(value, str) and detail["type"] in {"float_type", "int_type", "bool_type"}:

@@ -1,9 +1,10 @@
 """Every setting with its type, range, unit and default; one class per stage. Defaults live here and nowhere else."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Arch = Literal["resnet34", "resnet50"]
 Operation = Literal["rotation", "flip", "clahe", "log", "sigmoid"]
@@ -14,6 +15,15 @@ OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _none_or_both_classes(count: int) -> int:
+    if count == 1:
+        raise ValueError("1 case cannot be of both classes; 0 does without, 2 or more are drawn")
+    return count
+
+
+Cohort = Annotated[int, Field(ge=0), AfterValidator(_none_or_both_classes)]
 
 
 class Section(BaseModel):
@@ -39,9 +49,9 @@ class PhantomConfig(Section):
     """`by_size` chooses 7.5 or 20 MHz by lesion diameter as clinics do; `random` breaks that proxy of size."""
     seed: Seed = 0
     """Identity of the cohort; another seed is another set of synthetic patients."""
-    selection_cases: Annotated[int, Field(ge=0)] = 200
+    selection_cases: Cohort = 200
     """Further independent cases on which choices between models are made (partition `val`)."""
-    fresh_cases: Annotated[int, Field(ge=0)] = 400
+    fresh_cases: Cohort = 400
     """Further independent cases, reported beside the small test partition (partition `fresh`)."""
 
 
@@ -80,10 +90,17 @@ class SplitConfig(Section):
         return self
 
 
+def _each_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    twice = sorted({operation for operation in operations if operations.count(operation) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands more than once; each operation makes one copy")
+    return operations
+
+
 class AugmentConfig(Section):
     """The study's off-line expansion: each operation adds one copy of every training image."""
 
-    operations: tuple[Operation, ...] = OPERATIONS
+    operations: Annotated[tuple[Operation, ...], AfterValidator(_each_once)] = OPERATIONS
     """Operations, one copy each, in this order."""
     rotation_limit_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
     """Angles are drawn uniformly from ± this, degrees."""
@@ -172,6 +189,12 @@ class EvaluateConfig(Section):
     """Patient-wise resamples behind the intervals of measures that are neither proportions nor AUROC."""
 
 
+def _not_mlflows_own(alias: str) -> str:
+    if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
+        raise ValueError(f"{alias!r} is a name that MLflow keeps for itself")
+    return alias
+
+
 class PromoteConfig(Section):
     """Which registered model is served."""
 
@@ -179,8 +202,8 @@ class PromoteConfig(Section):
     """Only models of this architecture are candidates."""
     arm: str | None = None
     """The arm declared beforehand as the one to promote; needed only where several compete without `val` cases."""
-    alias: Annotated[str, Field(min_length=1)] = "champion"
-    """Registry alias that the chosen version gets."""
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$"), AfterValidator(_not_mlflows_own)] = "champion"
+    """Registry alias that the chosen version gets; `latest` and `v1`, `v2`, … are MLflow's own."""
 
 
 class Arm(Section):
@@ -218,6 +241,11 @@ class Config(Section):
         if self.promote.arm is not None and self.promote.arm not in names:
             raise ValueError(f"promote.arm {self.promote.arm!r} is no arm; arms are {', '.join(names) or 'not given'}")
         candidates = [arm.name for arm in self.arms if (arm.arch or self.train.arch) == self.promote.arch]
+        if self.promote.arm is not None and self.promote.arm not in candidates:
+            raise ValueError(
+                f"promote.arm {self.promote.arm!r} is not of the architecture promote.arch, {self.promote.arch}; "
+                f"arms of that are {', '.join(candidates) or 'none'}"
+            )
         has_val = self.data.source == "phantom" and self.data.phantom.selection_cases > 0
         if len(candidates) > 1 and self.promote.arm is None and not has_val:
             raise ValueError(
