@@ -25,7 +25,7 @@ class Compute:
         return "bf16" if self.bf16 else "fp32"
 
     def describe(self) -> str:
-        """One phrase for logs: `cpu (AMD EPYC, 2 threads), bf16`."""
+        """One phrase for logs: `cpu (x86_64, 2 threads), fp32`."""
         if self.device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.device)}), {self.precision}"
         return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads), {self.precision}"

@@ -67,6 +67,11 @@ class TestImageNetWeights:
         assert str(path) in str(caught.value)
         assert "-P train.weights=none" in str(caught.value)
 
+    def test_that_are_a_web_page_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cached(tmp_path, monkeypatch).write_text("<html>403</html>")
+        with pytest.raises(TrainingError, match="are damaged"):
+            build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
+
     def test_of_another_network_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         torch.save(models.resnet18().state_dict(), self.cached(tmp_path, monkeypatch))
         with pytest.raises(TrainingError, match="do not fit"):

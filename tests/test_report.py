@@ -89,19 +89,24 @@ def test_a_study_of_four_arms_fits_into_a_note() -> None:
 
 def test_pipeline_note_tells_reused_stages_from_done_ones() -> None:
     record = {"label": "train resnet34", "run_id": "abc123", "reused": False, "seconds": 12.34}
-    done, reused = (report.pipeline_note([{**record, "reused": flag}]) for flag in (False, True))
+    done, reused = (report.pipeline_note([{**record, "reused": flag}], synthetic=flag) for flag in (False, True))
     for note in (done, reused):
         assert "train resnet34" in note
         assert "`abc123`" in note
         assert "12.3" in note
     assert "reused" in reused
     assert "reused" not in done
+    assert report.SYNTHETIC in reused
+    assert report.SYNTHETIC not in done
 
 
 def test_promotion_note_says_what_carries_the_alias_and_why() -> None:
     decision = {"registered_name": "eusml-resnet34", "version": "7", "alias": "champion", "reason": "because of this"}
-    moved, stayed = (report.promotion_note({**decision, "promoted": flag}) for flag in (True, False))
+    moved, stayed = (report.promotion_note({**decision, "promoted": flag, "synthetic": flag}) for flag in (True, False))
     for note in (moved, stayed):
         for word in ("eusml-resnet34", "version 7", "`champion`", "because of this", "Research software"):
             assert word in note
-    assert moved != stayed
+    assert "was promoted" in moved
+    assert "stays" in stayed
+    assert report.SYNTHETIC in moved
+    assert report.SYNTHETIC not in stayed

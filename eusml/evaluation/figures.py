@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from eusml.evaluation.intervals import proportion_interval
 from eusml.evaluation.metrics import Metrics
@@ -102,7 +103,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, synthetic: bool) -
                 values = history[f"{part}_{measure}"]
                 axes.plot(history["epoch"], values, style, marker=marker, color=colour, label=f"{arm}, {part}")
         axes.set(xlabel="epoch", title=measure)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     # Early test losses can be huge while the batch statistics settle; they would flatten all the rest.
     highest = max(float(history["train_loss"].max()) for history in histories.values())
     panels[0].set_ylim(0, max(2 * highest, 1.0))

@@ -8,8 +8,16 @@ folder of one's own, a person declares the arm beforehand.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from eusml.errors import PromotionError
+from eusml.evaluation.intervals import auroc_delong
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONFIDENCE: Final = 0.95
+"""Of the bound that decides, whatever `evaluate.confidence` is: bounds of two jobs compare at one level only."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class Choice:
 
     candidate: Candidate
     reason: str
+
+
+def lower_bound(y_true: "NDArray[Any]", y_score: "NDArray[Any]") -> float:
+    """The evidence for one model: lower bound of AUROC on its `val` cases [N]; nan without both classes."""
+    return auroc_delong(y_true, y_score, CONFIDENCE).low
 
 
 def choose(candidates: Sequence[Candidate], declared_arm: str | None) -> Choice:

@@ -60,13 +60,15 @@ def arm_texts(table: pd.DataFrame, arm: str) -> dict[str, str]:
     return {name: estimate_text(rows[name]) for name in ("accuracy", "auroc")}
 
 
-def pipeline_note(records: Sequence[Mapping[str, Any]]) -> str:
+def pipeline_note(records: Sequence[Mapping[str, Any]], *, synthetic: bool) -> str:
     """What a job did.
 
     Args:
         records: label, run_id, reused, seconds of every stage.
+        synthetic: whether the images were made up.
     """
-    lines = ["| stage | | seconds | run |", "|---|---|---|---|"]
+    lines = [SYNTHETIC, ""] if synthetic else []
+    lines += ["| stage | | seconds | run |", "|---|---|---|---|"]
     for record in records:
         how = "reused" if record["reused"] else "done"
         lines.append(f"| {record['label']} | {how} | {record['seconds']:.1f} | `{record['run_id']}` |")
@@ -76,8 +78,9 @@ def pipeline_note(records: Sequence[Mapping[str, Any]]) -> str:
 def promotion_note(decision: Mapping[str, Any]) -> str:
     """What the registry says now, and why."""
     what = "was promoted" if decision["promoted"] else "stays"
+    mark = f"{SYNTHETIC}\n\n" if decision["synthetic"] else ""
     return (
-        f"`{decision['registered_name']}` version {decision['version']} {what} as `{decision['alias']}`: "
+        f"{mark}`{decision['registered_name']}` version {decision['version']} {what} as `{decision['alias']}`: "
         f"{decision['reason']}.\n\n{DISCLAIMER}"
     )
 

@@ -6,6 +6,7 @@ evaluated.
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,16 +83,22 @@ def _views(grey: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:
-    """Write both files into `folder` (made if absent); returns the spec with the weights' SHA-256."""
+    """Write both files into `folder` (made if absent), each in one step; returns the spec with the weights' SHA-256."""
     from safetensors.torch import save
 
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = save(tensors, metadata={"synthetic": str(spec.synthetic).lower()})
     spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    (folder / WEIGHTS_FILE).write_bytes(data)
-    (folder / SPEC_FILE).write_text(json.dumps(asdict(spec), indent=2) + "\n", encoding="utf-8")
+    _replace(folder / WEIGHTS_FILE, data)
+    _replace(folder / SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
     return spec
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_bytes(data)
+    os.replace(draft, path)
 
 
 def load_bundle(folder: Path) -> Bundle:

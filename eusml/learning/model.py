@@ -62,7 +62,7 @@ def _imagenet_state(arch: Arch) -> dict[str, torch.Tensor]:
 
     weights = models.get_model_weights(arch).IMAGENET1K_V1
     try:
-        state: dict[str, torch.Tensor] = weights.get_state_dict(progress=True, check_hash=True)
+        state: dict[str, torch.Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
         cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise TrainingError(
@@ -70,7 +70,7 @@ def _imagenet_state(arch: Arch) -> dict[str, torch.Tensor]:
             f"downloaded ({error}). Put torchvision's file at {cached}, or train from scratch with "
             "-P train.weights=none"
         ) from None
-    except RuntimeError as error:
+    except Exception as error:  # the restricted unpickler raises its own kinds
         raise TrainingError(f"{arch}'s ImageNet weights are damaged ({error}); delete the cached file") from None
     return state
 
