@@ -19,6 +19,7 @@ from eusml.tracking import registry, runs, store
 from tests.conftest import two_classes
 
 TAGS = {"eusml.stage": "train"}
+HERE = "0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +44,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def logged(store_folder: Path, bundle: Path) -> registry.LoggedModel:
-    with runs.entry_run("train", TAGS) as run:
+def logged(store_folder: Path, bundle: Path) -> str:
+    with runs.entry_run("train", TAGS, HERE) as run:
         return registry.log_model(run, bundle, "resnet34", encode_png(two_classes(1, 40, 0)[0][0]))
 
 
 def test_what_is_logged_is_read_back(store_folder: Path) -> None:
     client = MlflowClient()
-    with runs.entry_run("job", {"eusml.entry_point": "main"}) as job:
+    with runs.entry_run("job", {"eusml.entry_point": "main"}, HERE) as job:
         job.params({"cfg.train.lr": 0.1, "cfg.name": "x", "cfg.operations": ["a", "b"]})
         with runs.child_run(job, "train", TAGS) as child:
             with child.curve() as curve:
@@ -78,7 +79,7 @@ def test_what_is_logged_is_read_back(store_folder: Path) -> None:
 
 def test_a_description_too_long_for_mlflow_goes_on_in_an_artifact(store_folder: Path) -> None:
     text = "\n".join(f"line {number}" for number in range(2000))
-    with runs.entry_run("job", TAGS) as run:
+    with runs.entry_run("job", TAGS, HERE) as run:
         run.note(text)
     shown = MlflowClient().get_run(run.run_id).data.tags["mlflow.note.content"]
     *lines, _, pointer = shown.split("\n")
@@ -91,7 +92,7 @@ def test_a_failed_run_says_why_and_is_not_reused(store_folder: Path) -> None:
     opened: list[runs.Run] = []
 
     def fail() -> None:
-        with runs.entry_run("x", {runs.FINGERPRINT: "f1"}) as run, run.curve() as curve:
+        with runs.entry_run("x", {runs.FINGERPRINT: "f1"}, HERE) as run, run.curve() as curve:
             opened.append(run)
             curve.add(1, {"loss": 2.0})
             raise ValueError("broken")
@@ -107,23 +108,35 @@ def test_a_failed_run_says_why_and_is_not_reused(store_folder: Path) -> None:
 
 
 def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
-    with runs.entry_run("x", {runs.FINGERPRINT: "f2"}) as run:
+    with runs.entry_run("x", {runs.FINGERPRINT: "f2"}, HERE) as run:
         assert runs.find_finished(run, "f2") is None
     found = runs.find_finished(run, "f2")
     assert found is not None
     assert found.run_id == run.run_id
 
 
-def test_runs_that_a_kill_left_open_are_marked(store_folder: Path) -> None:
+def test_runs_that_a_kill_left_open_are_ended_and_those_of_others_left_alone(store_folder: Path) -> None:
     client = MlflowClient()
-    with runs.entry_run("now", {}) as run:
-        killed = client.create_run(run.experiment_id, tags={runs.FINGERPRINT: "f3"})
-        run.tags({runs.FINGERPRINT: "f3"})
-        runs.mark_superseded(run, "f3")
-    found = client.get_run(killed.info.run_id)
+    with runs.entry_run("now", {}, HERE) as run:
+        killed, other = (
+            client.create_run(run.experiment_id, tags={runs.WORKPLACE: place}).info.run_id
+            for place in (HERE, "fedcba9876543210")
+        )
+        runs.end_abandoned(run, HERE)
+    found = client.get_run(killed)
     assert found.info.status == "KILLED"
     assert found.data.tags["eusml.superseded_by"] == run.run_id
+    assert client.get_run(other).info.status == "RUNNING"
     assert client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_store_that_fails_while_a_job_runs_is_said(store_folder: Path) -> None:
+    def fail() -> None:
+        with runs.entry_run("x", {}, HERE):
+            raise MlflowException("gone")
+
+    with pytest.raises(TrackingError, match="failed: gone"):
+        fail()
 
 
 def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,10 +145,8 @@ def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> No
         store.connect()
 
 
-def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedModel, store_folder: Path) -> None:
-    folder = Path(
-        mlflow.artifacts.download_artifacts(f"models:/{logged.model_id}", dst_path=str(store_folder / "model"))
-    )
+def test_logged_model_holds_no_pickle_and_its_own_code(logged: str, store_folder: Path) -> None:
+    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged}", dst_path=str(store_folder / "model")))
     files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
     assert "artifacts/bundle/weights.safetensors" in files
     assert "code/eusml/tracking/served_model.py" in files
@@ -144,15 +155,15 @@ def test_logged_model_holds_no_pickle_and_its_own_code(logged: registry.LoggedMo
     assert "torch==" in requirements
 
 
-def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bundle: Path, store_folder: Path) -> None:
+def test_registered_once_promoted_and_answering(logged: str, bundle: Path, store_folder: Path) -> None:
     sha = load_bundle(bundle).spec.weights_sha256
     tags = {"eusml.weights_sha256": sha, "eusml.synthetic": "true"}
     name = registry.registered_name("resnet34", synthetic=True)
     assert name == "eusml-phantom-resnet34"
     assert registry.registered_name("resnet50", synthetic=False) == "eusml-resnet50"
     assert registry.champion(name, "champion") is None
-    first = registry.register(logged.model_id, name, tags, "text")
-    again = registry.register(logged.model_id, name, tags, "text")
+    first = registry.register(logged, name, tags, "text")
+    again = registry.register(logged, name, tags, "text")
     assert (first.version, again.version) == ("1", "1")
     registry.set_champion(name, "1", "champion")
     found = registry.champion(name, "champion")
@@ -184,16 +195,16 @@ def test_registered_once_promoted_and_answering(logged: registry.LoggedModel, bu
         ({"image": base64.b64encode(encode_png(two_classes(1, 40, 0)[0][0])).decode(), "bbox_x": 1.0}, "box needs all"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(row: dict[str, object], message: str, logged: registry.LoggedModel) -> None:
-    model = mlflow.pyfunc.load_model(f"models:/{logged.model_id}")
+def test_what_cannot_be_answered_is_refused(row: dict[str, object], message: str, logged: str) -> None:
+    model = mlflow.pyfunc.load_model(f"models:/{logged}")
     with pytest.raises(MlflowException, match=message) as caught:
         model.predict(pd.DataFrame([row]))
     assert caught.value.error_code in {"INVALID_PARAMETER_VALUE", "BAD_REQUEST"}
 
 
-def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: registry.LoggedModel) -> None:
+def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: str) -> None:
     with pytest.raises(PromotionError, match="the evaluated one had others"):
-        registry.register(logged.model_id, "other", {"eusml.weights_sha256": "0" * 64}, "")
+        registry.register(logged, "other", {"eusml.weights_sha256": "0" * 64}, "")
 
 
 def test_commands_for_the_next_step(store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,9 @@ def study_data(job: Job) -> StudyData:
     key = fingerprint("data", study.key, LAYERS)
     manifest = prepared.manifest
     tags = runs.common_tags("data", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
+    job.synthetic = manifest.synthetic
+    # The run of the whole job says on what data it was, too.
+    job.run.tags({name: tags[name] for name in (runs.SOURCE, runs.SYNTHETIC)})
 
     def make(run: runs.Run) -> StudyData:
         _log(run, study)
@@ -104,6 +107,6 @@ def _log(run: runs.Run, study: StudyData) -> None:
     )
     if manifest.repeated_images:
         say(
-            f"  careful: {manifest.repeated_images} images are pixel for pixel the same as another one; if they are "
-            "not of one patient_id, the split may part them"
+            f"  careful: {manifest.repeated_images} images are pixel for pixel the same as another one; the split "
+            "keeps such images on one side, and they count more than once"
         )

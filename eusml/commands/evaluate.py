@@ -1,6 +1,5 @@
 """Entry point `evaluate`: the network's answers on cases it never saw, every figure with its interval."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import TrainedModel, trained_model
 from eusml.config import Config
+from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
 from eusml.data.sources.phantom import Which
@@ -37,8 +37,13 @@ class Reported:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of who they are and what they show."""
-        return hashlib.sha256(self.table["case_id"].str.cat(sep="\n").encode() + self.images.tobytes()).hexdigest()
+        """SHA-256 of who they are and what the network is shown of them."""
+        return table_digest(self.table)
+
+    @property
+    def cases_digest(self) -> str:
+        """SHA-256 of who they are, whatever the size of their prepared images."""
+        return table_digest(self.table.drop(columns="pixels_sha256"))
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class Evaluation:
     metrics: Mapping[str, Metrics]
     predictions: Mapping[str, pd.DataFrame]
     """Columns case_id, patient_id, y_true, y_score, y_pred."""
-    digests: Mapping[str, str]
+    val_cases_digest: str | None
+    """Who the `val` cases are; None without them."""
 
 
 def run(config: Config) -> None:
@@ -102,7 +108,8 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
             )
             for part, table in answers.items()
         }
-        return Evaluation(model, run_id, metrics, answers, digests)
+        val = cases.get("val")
+        return Evaluation(model, run_id, metrics, answers, val.cases_digest if val else None)
 
     def make(run: runs.Run) -> Evaluation:
         answers = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
@@ -119,7 +126,8 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
             return None
         return finish(
             finished.run_id,
-            {part: pd.read_csv(file, dtype=text) for part, file in files.items()},
+            # A patient may be called "NA"; no cell of this table is empty.
+            {part: pd.read_csv(file, dtype=text, keep_default_na=False) for part, file in files.items()},
         )
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)

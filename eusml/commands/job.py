@@ -1,5 +1,7 @@
 """One start of an entry point: its run, and stages that are run once and reused while nothing they rest on changes."""
 
+import hashlib
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -37,6 +39,8 @@ class Job:
     """Name of the entry point; its own stage is recorded in the entry run, the stages it needs in children."""
     run: runs.Run
     records: list[StageRecord] = field(default_factory=list)
+    synthetic: bool = False
+    """Whether the images are made up; known once the data are read."""
 
     @property
     def work_dir(self) -> Path:
@@ -52,15 +56,17 @@ def open_job(entry: str, config: Config) -> Iterator[Job]:
         EusmlError: another process works in the same `work_dir`; two would write the same training state.
     """
     store.connect()
-    config.work_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    with _alone(config.work_dir), runs.entry_run(f"{config.name}: {entry}", {"eusml.entry_point": entry}) as run:
+    place = _workplace(config.work_dir)
+    tags = {"eusml.entry_point": entry, runs.STAGE: entry}
+    with _alone(config.work_dir), runs.entry_run(f"{config.name}: {entry}", tags, place) as run:
+        runs.end_abandoned(run, place)
         run.params({f"cfg.{name}": value for name, value in flatten(config).items()})
         run.text(to_yaml(config), "config.yaml")
         job = Job(config, entry, run)
         yield job
         if entry == "main":
-            run.note(report.pipeline_note([vars(record) for record in job.records]))
+            run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
 
 
@@ -102,11 +108,12 @@ def run_stage(
             return result
     say(f"[{label}] …")
     if job.entry == stage:
-        result = _make(job.run, key, tags, make)
+        job.run.tags(tags)
+        result = make(job.run)
         run_id = job.run.run_id
     else:
         with runs.child_run(job.run, label, tags) as run:
-            result = _make(run, key, tags, make)
+            result = make(run)
             run_id = run.run_id
     seconds = time.perf_counter() - began
     say(f"[{label}] done in {seconds:.1f} s")
@@ -114,24 +121,28 @@ def run_stage(
     return result
 
 
-def _make(run: runs.Run, key: str, tags: Mapping[str, str], make: Callable[[runs.Run], T]) -> T:
-    run.tags(tags)
-    runs.mark_superseded(run, key)
-    return make(run)
-
-
 @contextmanager
 def _alone(work_dir: Path) -> Iterator[None]:
     """Hold the work folder's lock; the system gives it back when the process dies, however it dies."""
     lock = FileLock(work_dir / ".lock", timeout=0)
     try:
+        work_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise EusmlError(
             f"another eusml job works in {work_dir} now; wait for it, or give this one a folder of its own with "
             "-P work_dir=…"
         ) from None
+    except OSError as error:
+        raise EusmlError(
+            f"work_dir {work_dir} cannot be used ({error.strerror}); name a folder that may be written to"
+        ) from None
     try:
         yield
     finally:
         lock.release()
+
+
+def _workplace(work_dir: Path) -> str:
+    """Tells this work folder from all others, on this machine and elsewhere, without naming it in the store."""
+    return hashlib.sha256(f"{platform.node()}:{work_dir.resolve()}".encode()).hexdigest()[:16]

@@ -4,17 +4,18 @@ from eusml.commands.augment import expanded_training_images
 from eusml.commands.compare import all_evaluations, compare
 from eusml.commands.data import study_data
 from eusml.commands.job import open_job
-from eusml.commands.promote import promote, say_next_steps
+from eusml.commands.promote import check_candidates, promote, say_next_steps
 from eusml.config import Config
 
 
 def run(config: Config) -> None:
     """Data, augmentation, training and evaluation of every arm, comparison, promotion."""
+    check_candidates(config)
     with open_job("main", config) as job:
         study = study_data(job)
         # Made and shown whether or not an arm trains on the copies.
         expanded_training_images(job, study)
         evaluations = all_evaluations(job, study)
         compare(job, study, evaluations)
-        promotion = promote(job, evaluations)
+        promotion = promote(job, study, evaluations)
     say_next_steps(promotion)

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eusml.commands.compare import all_evaluations
-from eusml.commands.data import study_data
+from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import Evaluation
 from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
+from eusml.errors import PromotionError
 from eusml.evaluation import gate, report
 from eusml.tracking import registry, runs, store
 
@@ -22,17 +23,34 @@ class Promotion:
     alias: str
     reason: str
     promoted: bool
-    """False when the standing champion stays."""
+    """Whether the alias moved; False when the standing champion stays, this very model included."""
+    synthetic: bool
 
 
 def run(config: Config) -> None:
     """Register and promote, as an MLflow run of its own."""
+    check_candidates(config)
     with open_job("promote", config) as job:
-        promotion = promote(job, all_evaluations(job, study_data(job)))
+        study = study_data(job)
+        promotion = promote(job, study, all_evaluations(job, study))
     say_next_steps(promotion)
 
 
-def promote(job: Job, evaluations: Sequence[Evaluation]) -> Promotion:
+def check_candidates(config: Config) -> None:
+    """Say at once, and not after hours of training, that no arm could be promoted.
+
+    Raises:
+        PromotionError: no arm has the architecture `promote.arch`.
+    """
+    archs = {settings.arch for settings in config.arm_settings().values()}
+    if config.promote.arch not in archs:
+        raise PromotionError(
+            f"promote.arch is {config.promote.arch}, but the arms are of {', '.join(sorted(archs))}; add such an arm, "
+            "or ask for another architecture with -P promote.arch=…"
+        )
+
+
+def promote(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> Promotion:
     """Register all arms and move the alias to the chosen candidate, unless the champion is better evidenced.
 
     Never reused: the registry may have changed since.
@@ -41,8 +59,8 @@ def promote(job: Job, evaluations: Sequence[Evaluation]) -> Promotion:
         PromotionError: no arm of the asked architecture, or several between which nothing but the reported cases
             could decide.
     """
-    synthetic = evaluations[0].model.bundle.spec.synthetic
-    tags = runs.common_tags("promote", source=job.config.data.source, synthetic=synthetic, fingerprint="")
+    manifest = study.prepared.manifest
+    tags = runs.common_tags("promote", source=manifest.source, synthetic=manifest.synthetic, fingerprint="")
     if job.entry == "promote":
         job.run.tags(tags)
         return _promote(job, job.run, evaluations)
@@ -62,11 +80,13 @@ def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Prom
     if champion is not None and champion.version != winner.version:
         replaces, reason = gate.replaces(_evidence_of(champion), choice.candidate)
     elif champion is not None:
-        reason = "it is the champion already"
+        replaces, reason = False, "it is the champion already"
     if replaces:
         registry.set_champion(winner.name, winner.version, settings.alias)
     standing = winner if replaces or champion is None else champion
-    result = Promotion(standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces)
+    result = Promotion(
+        standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces, job.synthetic
+    )
     run.note(report.promotion_note(vars(result)))
     registered = {arm: f"{version.name}/{version.version}" for arm, version in versions.items()}
     run.json({**vars(result), "versions": registered}, "decision.json")
@@ -75,9 +95,9 @@ def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Prom
 
 
 def _candidate(evaluation: Evaluation) -> gate.Candidate:
-    val = evaluation.metrics.get("val")
-    low = val.estimates["auroc"].low if val is not None else None
-    return gate.Candidate(evaluation.model.arm, evaluation.run_id, low, evaluation.digests.get("val"))
+    val = evaluation.predictions.get("val")
+    low = None if val is None else gate.lower_bound(val["y_true"].to_numpy(), val["y_score"].to_numpy())
+    return gate.Candidate(evaluation.model.arm, evaluation.run_id, low, evaluation.val_cases_digest)
 
 
 def _register(evaluation: Evaluation) -> registry.RegisteredVersion:

@@ -1,6 +1,6 @@
 """Entry point `train`: one network, its curves, and the model as files that hold no code."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import CheckpointError, TrackingError
 from eusml.evaluation import figures
-from eusml.learning.batches import LabelledImages
+from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.train import EpochResult, FitResult, fit
-from eusml.runtime import choose_compute, machine_key
+from eusml.runtime import choose_compute, machine_key, make_deterministic
 from eusml.tracking import registry, runs
 
 LAYERS = ("data", "learning")
+_STATE, _CURVES = "state.pt", "curves.csv"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,11 @@ def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -
     """The network of one arm: trained now, continued after a kill, or taken from the finished run."""
     manifest = study.prepared.manifest
     images = _training_images(job, study, settings)
-    key = fingerprint("train", _inputs(job, study, settings), LAYERS)
-    folder = job.work_dir / "train" / key[:16]
+    make_deterministic(settings.threads)  # now, because the number of threads is part of the key
+    fit_key = fingerprint("fit", _inputs(job, study, settings), LAYERS)
+    # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
+    key = fingerprint("train", {"fit": fit_key, "served": _served(job)}, (*LAYERS, "tracking"))
+    folder = job.work_dir / "train" / fit_key[:16]
     tags = runs.common_tags(
         "train", arch=settings.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
     )
@@ -59,12 +63,13 @@ def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -
         run.params({f"cfg.{name}": value for name, value in flatten(settings, "train.").items()})
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
-        result = _fit(run, arm, images, study, settings, key, folder / "state.pt")
+        result = _fit(run, arm, images, study, settings, fit_key, folder)
         return _record(run, job, study, arm, settings, result, folder)
 
-    return run_stage(
-        job, "train", f"train {arm}", key, tags, make=make, reuse=lambda finished: _reuse(finished, arm, folder)
-    )
+    def reuse(finished: runs.FinishedRun) -> TrainedModel | None:
+        return _reuse(finished, arm, folder, _served(job))
+
+    return run_stage(job, "train", f"train {arm}", key, tags, make=make, reuse=reuse)
 
 
 def _training_images(job: Job, study: StudyData, settings: TrainConfig) -> LabelledImages:
@@ -77,19 +82,22 @@ def _partition(study: StudyData, part: Partition) -> LabelledImages:
 
 
 def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, Any]:
-    chosen = settings.model_dump(mode="json", exclude={"checkpoint_every_s"})
+    """What decides the weights."""
     return {
         **study.key,
-        "settings": chosen,
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
         "augment": job.config.augment.model_dump(mode="json") if settings.offline else None,
         "machine": machine_key(choose_compute(settings.device, settings.precision)),
-        # They change no weight, but the saved model carries them to wherever it is served.
-        "served": {
-            "image_size_px": job.config.data.image_size_px,
-            "roi_margin_frac": job.config.data.roi_margin_frac,
-            "threshold": job.config.evaluate.threshold,
-            "views": job.config.evaluate.views,
-        },
+    }
+
+
+def _served(job: Job) -> dict[str, Any]:
+    """What decides, beside the weights, how the model answers: fields of `ModelSpec`."""
+    return {
+        "image_size_px": job.config.data.image_size_px,
+        "roi_margin_frac": job.config.data.roi_margin_frac,
+        "threshold": job.config.evaluate.threshold,
+        "views": job.config.evaluate.views,
     }
 
 
@@ -100,10 +108,11 @@ def _fit(
     study: StudyData,
     settings: TrainConfig,
     key: str,
-    state_path: Path,
+    folder: Path,
 ) -> FitResult:
     compute = choose_compute(settings.device, settings.precision)
     say(f"  {settings.arch}: {len(train.images)} images, {settings.epochs} epochs on {compute.describe()}")
+    known = _finished_fit(folder)
     with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
 
         def on_epoch(result: EpochResult) -> None:
@@ -113,12 +122,17 @@ def _fit(
             bar.set_postfix_str(f"loss {result.train_loss:.3f}, accuracy {result.train_accuracy:.2f}")
             bar.update()
 
+        if known is not None:
+            for row in known.history:
+                on_epoch(row)
+            say("  the weights are those that an earlier start of the same training left in the work folder")
+            return known
         result = fit(
             train,
             _partition(study, "test"),
             settings,
             job=key,
-            state_path=state_path,
+            state_path=folder / _STATE,
             on_epoch=on_epoch,
             originals=_partition(study, "train"),
         )
@@ -140,37 +154,55 @@ def _record(
             channels=len(result.normalisation.mean),
             mean=result.normalisation.mean,
             std=result.normalisation.std,
-            image_size_px=job.config.data.image_size_px,
-            roi_margin_frac=job.config.data.roi_margin_frac,
             positive_class=manifest.positive_class,
             negative_class=manifest.negative_class,
-            threshold=job.config.evaluate.threshold,
-            views=job.config.evaluate.views,
             synthetic=manifest.synthetic,
+            **_served(job),
         ),
     )
     history = pd.DataFrame([asdict(row) for row in result.history])
-    run.table(history, "curves.csv")
+    history.to_csv(folder / _CURVES, index=False)
+    # Weights and curves lie in the work folder now; the state was only there to survive a kill.
+    (folder / _STATE).unlink(missing_ok=True)
+    run.table(history, _CURVES)
     run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
     example = encode_png(study.prepared.images[0], {"source": manifest.source})
-    logged = registry.log_model(run, folder / registry.BUNDLE, arm, example)
-    run.tags({"eusml.model_id": logged.model_id, "eusml.weights_sha256": spec.weights_sha256})
-    # The model is in the store now; the state was only there to survive a kill.
-    (folder / "state.pt").unlink(missing_ok=True)
-    return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, logged.model_id, history)
+    model_id = registry.log_model(run, folder / registry.BUNDLE, arm, example)
+    run.tags({"eusml.model_id": model_id, "eusml.weights_sha256": spec.weights_sha256})
+    return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, model_id, history)
 
 
-def _reuse(finished: runs.FinishedRun, arm: str, folder: Path) -> TrainedModel | None:
-    """The model from the work folder or, when that was deleted, from the store; None when neither is sound."""
+def _finished_fit(folder: Path) -> FitResult | None:
+    """The end of a training that an earlier start did not live to record, or recorded to be served otherwise."""
+    try:
+        bundle = load_bundle(folder / registry.BUNDLE)
+        history = _read_curves(folder / _CURVES)
+    except (CheckpointError, OSError, ValueError):
+        return None
+    rows = tuple(EpochResult(**{str(k): v for k, v in row.items()}) for row in history.to_dict("records"))
+    return FitResult(bundle.network, Normalisation(bundle.spec.mean, bundle.spec.std), rows, resumed_after=0)
+
+
+def _reuse(finished: runs.FinishedRun, arm: str, folder: Path, served: Mapping[str, Any]) -> TrainedModel | None:
+    """The model from the work folder or else from the store; None when neither is sound."""
     model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get("eusml.weights_sha256")
     if model_id is None or expected is None:
         return None
-    try:
-        local = folder / registry.BUNDLE
-        bundle = load_bundle(local if local.is_dir() else registry.fetch_bundle(model_id, folder / "fetched"))
-        history = pd.read_csv(runs.fetch(finished.run_id, "curves.csv", folder / "fetched"))
-    except (CheckpointError, TrackingError):
-        return None
-    if bundle.spec.weights_sha256 != expected:
-        return None
-    return TrainedModel(arm, bundle, finished.run_id, model_id, history)
+    places: tuple[Callable[[], Path], ...] = (
+        lambda: folder / registry.BUNDLE,
+        lambda: registry.fetch_bundle(model_id, folder / "fetched"),
+    )
+    for place in places:
+        try:
+            bundle = load_bundle(place())
+            history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
+        except (CheckpointError, TrackingError):
+            continue
+        found = asdict(bundle.spec)
+        if bundle.spec.weights_sha256 == expected and all(found[name] == value for name, value in served.items()):
+            return TrainedModel(arm, bundle, finished.run_id, model_id, history)
+    return None
+
+
+def _read_curves(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, float_precision="round_trip")

@@ -44,13 +44,6 @@ SIGNATURE = ModelSignature(
 
 
 @dataclass(frozen=True)
-class LoggedModel:
-    """A model in MLflow's store."""
-
-    model_id: str
-
-
-@dataclass(frozen=True)
 class RegisteredVersion:
     """A version of a registered model."""
 
@@ -59,7 +52,7 @@ class RegisteredVersion:
     tags: Mapping[str, str]
 
 
-def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> LoggedModel:
+def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> str:
     """Log a saved bundle as a models-from-code pyfunc: our source, the weights as safetensors, no pickle.
 
     Args:
@@ -67,6 +60,9 @@ def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> LoggedMod
         bundle: folder with weights and description.
         arm: the model's name in the store.
         example_png: an image for the input example that the UI shows.
+
+    Returns:
+        Identity of the logged model in the store.
     """
     assert bundle.name == BUNDLE
     package = Path(__file__).parents[1]
@@ -85,7 +81,7 @@ def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> LoggedMod
         input_example=[example],
         pip_requirements=[f"{name}=={version(name)}" for name in (*_REQUIREMENTS, "torchvision")],
     )
-    return LoggedModel(str(logged.model_id))
+    return str(logged.model_id)
 
 
 def fetch_bundle(model_id: str, folder: Path) -> Path:

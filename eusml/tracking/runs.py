@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlflow
 import pandas as pd
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 FINGERPRINT = "eusml.fingerprint"
 STAGE = "eusml.stage"
+SOURCE = "eusml.data_source"
+SYNTHETIC = "eusml.synthetic"
+WORKPLACE = "eusml.workplace"
+"""Which work folder of which machine, as a digest."""
 _BATCH = 100
 _FLUSH_EVERY_S = 5.0
 _DIGEST_CHARS = 36
@@ -50,6 +55,8 @@ class Run:
 
     run_id: str
     experiment_id: str
+    workplace: str
+    """Of the job that opened it."""
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings; each can be logged once."""
@@ -146,24 +153,34 @@ class Curve:
 
 
 @contextmanager
-def entry_run(name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """The run of an entry point: the one that `mlflow run` opened, or a new one."""
-    given = os.environ.get("MLFLOW_RUN_ID")
-    if given:
-        run = Run(given, client().get_run(given).info.experiment_id)
-        run.tags({MLFLOW_RUN_NAME: name, **tags})
-    else:
-        run = _create(experiment_id(), {MLFLOW_RUN_NAME: name, **tags})
-    run.tags(_code_tags())
-    with _ended(run):
-        yield run
+def entry_run(name: str, tags: Mapping[str, str], workplace: str) -> Iterator[Run]:
+    """The run of an entry point: the one that `mlflow run` opened, or a new one.
+
+    Raises:
+        TrackingError: the store fails, now or while the job runs.
+    """
+    try:
+        named = {MLFLOW_RUN_NAME: name, WORKPLACE: workplace, **_code_tags(), **tags}
+        given = os.environ.get("MLFLOW_RUN_ID")
+        if given:
+            run = Run(given, client().get_run(given).info.experiment_id, workplace)
+            run.tags(named)
+        else:
+            run = _create(experiment_id(), named)
+        with _ended(run):
+            yield run
+    except MlflowException as error:
+        raise TrackingError(
+            f"the MLflow store {mlflow.get_tracking_uri()} failed: {error}. What was finished is kept; the same "
+            "command again goes on from there"
+        ) from error
 
 
 @contextmanager
 def child_run(parent: Run, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """A run below another one."""
-    named = {MLFLOW_RUN_NAME: name, MLFLOW_PARENT_RUN_ID: parent.run_id, **_code_tags(), **tags}
-    run = _create(parent.experiment_id, named)
+    marks = {MLFLOW_RUN_NAME: name, MLFLOW_PARENT_RUN_ID: parent.run_id, WORKPLACE: parent.workplace}
+    run = _create(parent.experiment_id, {**marks, **_code_tags(), **tags})
     with _ended(run):
         yield run
 
@@ -172,7 +189,7 @@ def common_tags(
     stage: str, *, source: str, synthetic: bool, fingerprint: str, arch: str | None = None
 ) -> dict[str, str]:
     """Tags by which runs are found in the UI."""
-    tags = {STAGE: stage, "eusml.data_source": source, "eusml.synthetic": str(synthetic).lower()}
+    tags = {STAGE: stage, SOURCE: source, SYNTHETIC: str(synthetic).lower()}
     if fingerprint:
         tags[FINGERPRINT] = fingerprint
     return tags if arch is None else {**tags, "eusml.arch": arch}
@@ -189,10 +206,13 @@ def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
     return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
 
 
-def mark_superseded(run: Run, fingerprint: str) -> None:
-    """End the runs that an earlier, killed start of the same stage left open."""
+def end_abandoned(run: Run, workplace: str) -> None:
+    """End the runs, parents included, that an earlier and killed job of the same work folder left open.
+
+    Whoever calls this holds the folder's lock: none of them is alive. Runs of other folders are left alone.
+    """
     left_open = client().search_runs(
-        [run.experiment_id], f"tags.`{FINGERPRINT}` = '{fingerprint}' and attributes.status = 'RUNNING'"
+        [run.experiment_id], f"tags.`{WORKPLACE}` = '{workplace}' and attributes.status = 'RUNNING'"
     )
     for other in left_open:
         if other.info.run_id != run.run_id:
@@ -232,7 +252,7 @@ def _ended(run: Run) -> Iterator[None]:
 
 def _create(experiment_id: str, tags: Mapping[str, str]) -> Run:
     run = client().create_run(experiment_id, tags=dict(tags), run_name=tags[MLFLOW_RUN_NAME])
-    return Run(run.info.run_id, experiment_id)
+    return Run(run.info.run_id, experiment_id, tags[WORKPLACE])
 
 
 @cache

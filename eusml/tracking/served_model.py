@@ -6,6 +6,7 @@ the lesion's box in pixels; without one the image counts as the region of intere
 
 import base64
 import binascii
+import math
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,8 @@ def _box(row: Mapping[Hashable, Any]) -> Box | None:
         return None
     if len(given) < len(BOX_COLUMNS):
         raise DataError(f"a box needs all of {', '.join(BOX_COLUMNS)}")
+    if not all(math.isfinite(value) for value in given):
+        raise DataError(f"a box needs four finite numbers, found {given}")
     x, y, w, h = (round(value) for value in given)
     return x, y, w, h
 

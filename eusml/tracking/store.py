@@ -7,12 +7,13 @@ from pathlib import Path
 
 import mlflow
 import requests
-from mlflow.exceptions import MlflowException
+import sqlalchemy
 from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
 
 _HEALTH_TIMEOUT_S = 10.0
+DATABASES = ("postgresql", "mysql", "mssql")
 
 
 def connect() -> None:
@@ -34,9 +35,16 @@ def connect() -> None:
                 "MLFLOW_TRACKING_URI to record into ./mlflow.db"
             ) from None
     try:
+        if uri.startswith(DATABASES):
+            # MLflow itself would try ten times, for more than a minute and a half.
+            sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect().close()
         client().get_experiment(experiment_id())
-    except (MlflowException, OSError) as error:
-        raise TrackingError(f"the MLflow store {uri} cannot be used: {error}") from None
+    except Exception as error:  # of MLflow, of SQLAlchemy, of a driver or of the system: none of them is ours
+        raise TrackingError(f"the MLflow store {_without_password(uri)} cannot be used: {error}") from None
+
+
+def _without_password(uri: str) -> str:
+    return sqlalchemy.make_url(uri).render_as_string(hide_password=True) if uri.startswith(DATABASES) else uri
 
 
 def client() -> MlflowClient:

@@ -68,6 +68,7 @@ def make_place(folder: Path, *, epochs: int = 2) -> Place:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "MLFLOW_TRACKING_URI": uri,
         "MLFLOW_EXPERIMENT_NAME": "tiny",
+        "OMP_NUM_THREADS": "2",  # other than `threads` above, as on a user's machine
     }
     return Place(folder, environment)
 

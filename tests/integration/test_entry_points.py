@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow.entities import Run
@@ -48,8 +49,10 @@ def test_main_leaves_one_child_per_stage_and_model(finished: Place, children: di
     for run in [parent, *children.values()]:
         assert run.info.status == "FINISHED"
         assert {"eusml.git_commit", "eusml.git_dirty"} <= set(run.data.tags)
-    for run in children.values():
+    assert "SYNTHETIC" in parent.data.tags["mlflow.note.content"]
+    for run in [parent, *children.values()]:
         assert run.data.tags["eusml.synthetic"] == "true"
+        assert run.data.tags["eusml.data_source"] == "phantom study"
     assert parent.data.params["cfg.train.batch_size"] == "8"
     assert "train resnet34" in parent.data.tags["mlflow.note.content"]
     assert "work_dir" in artifact(finished, parent, "config.yaml").read_text()
@@ -67,6 +70,20 @@ def test_counts_of_split_and_augmentation(children: dict[str, Run]) -> None:
     data, augment = children["data"].data.metrics, children["augment"].data.metrics
     assert (data["data/train_images"], data["data/test_images"]) == (20, 5)
     assert (augment["augment/originals"], augment["augment/images"]) == (20, 120)
+
+
+def test_copies_are_of_training_cases_alone(finished: Place, children: dict[str, Run]) -> None:
+    split = pd.read_csv(artifact(finished, children["data"], "split.csv"))
+    copies = pd.read_csv(artifact(finished, children["augment"], "copies.csv"))
+    trained_on = split["partition"] == "train"
+    assert sorted(copies["case_id"].unique()) == sorted(split.loc[trained_on, "case_id"])
+    assert (copies["case_id"].value_counts() == 6).all()
+    # And the pictures are those of the cases that the table names, not only as many.
+    (file,) = (finished.folder / "work" / "augment").glob("*.npz")
+    originals = np.load(file)["images"][: trained_on.sum()]
+    prepared = (np.load(path) for path in (finished.folder / "work" / "data").glob("*/images.npy"))
+    (study,) = (images for images in prepared if len(images) == len(split))
+    np.testing.assert_array_equal(originals, study[trained_on.to_numpy()])
 
 
 def test_training_has_its_curves_once_per_epoch(finished: Place, children: dict[str, Run]) -> None:
@@ -127,6 +144,18 @@ def test_each_stage_alone_reuses_what_main_made(entry: str, finished: Place) -> 
     newest = runs_of(finished, f"tags.`eusml.entry_point` = '{entry}'")[-1]
     assert newest.info.status == "FINISHED"
     assert newest.data.tags["eusml.stage"] == entry
+
+
+def test_what_changes_no_weight_is_recorded_anew_without_training(finished: Place) -> None:
+    log = mlflow_run(finished, "evaluate", "evaluate.views=4")
+    assert "the weights are those that an earlier start of the same training left" in log
+    versions = [run.data.tags["eusml.weights_sha256"] for run in runs_of(finished, "tags.`eusml.stage` = 'train'")
+                if "eusml.reused_run" not in run.data.tags]  # fmt: skip
+    assert versions[-1] == versions[0]
+    # The work folder now holds the model of four views; that of one view is still to be had from the store.
+    log = mlflow_run(finished, "evaluate")
+    assert "[train resnet34] reused" in log
+    assert "[evaluate resnet34] reused" in log
 
 
 def test_a_changed_setting_is_done_anew_and_the_rest_reused(finished: Place) -> None:
