@@ -19,6 +19,7 @@ from eusml.tracking import registry, runs, store
 from tests.conftest import two_classes
 
 TAGS = {"eusml.stage": "train"}
+QUIET = "MLFLOW_DISABLE_TELEMETRY=true"
 HERE = "0123456789abcdef"
 
 
@@ -211,13 +212,13 @@ def test_commands_for_the_next_step(store_folder: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("UV", raising=False)
     command = store.serve_command("models:/m@champion")
     assert command.startswith(
-        f"MLFLOW_TRACKING_URI=sqlite:///{store_folder}/mlflow.db mlflow models serve -m models:/m@champion"
+        f"MLFLOW_TRACKING_URI=sqlite:///{store_folder}/mlflow.db {QUIET} mlflow models serve -m models:/m@champion"
     )
-    assert store.ui_command() == f"mlflow ui --backend-store-uri sqlite:///{store_folder}/mlflow.db"
+    assert store.ui_command() == f"{QUIET} mlflow ui --backend-store-uri sqlite:///{store_folder}/mlflow.db"
     monkeypatch.chdir(store_folder)
-    assert store.serve_command("models:/m@champion").startswith("mlflow models serve")
-    assert store.ui_command() == "mlflow ui"
+    assert store.serve_command("models:/m@champion").startswith(f"{QUIET} mlflow models serve")
+    assert store.ui_command() == f"{QUIET} mlflow ui"
     monkeypatch.setenv("UV", "/bin/uv")
-    assert store.ui_command() == "uv run mlflow ui"
+    assert store.ui_command() == f"{QUIET} uv run mlflow ui"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     assert store.ui_command() == "open http://127.0.0.1:5000"

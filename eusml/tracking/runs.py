@@ -6,6 +6,7 @@ are open at once here (the job's and its stages'), and an id cannot be confused.
 
 import json
 import logging
+import math
 import os
 import subprocess
 import time
@@ -87,8 +88,8 @@ class Run:
         client().log_text(self.run_id, text, file)
 
     def json(self, value: Any, file: str) -> None:
-        """A JSON artifact."""
-        self.text(json.dumps(value, indent=2, default=str) + "\n", file)
+        """A JSON artifact; what is not a number there is null, for JSON has no NaN."""
+        self.text(json.dumps(_without_nan(value), indent=2, default=str, allow_nan=False) + "\n", file)
 
     def table(self, table: pd.DataFrame, file: str) -> None:
         """A CSV artifact."""
@@ -271,6 +272,14 @@ def _code_tags() -> dict[str, str]:
     if commit is None or status is None:
         return {"eusml.git_commit": "unknown", "eusml.git_dirty": "unknown"}
     return {"eusml.git_commit": commit, "eusml.git_dirty": str(bool(status)).lower()}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _now_ms() -> int:

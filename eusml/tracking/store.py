@@ -69,18 +69,20 @@ def ui_command() -> str:
     uri = mlflow.get_tracking_uri()
     if uri.startswith(("http://", "https://")):
         return f"open {uri}"
-    return shlex.join([*_launcher(), "ui", *([] if _is_default_store() else ["--backend-store-uri", uri])])
+    return _command("ui", *([] if _is_default_store() else ["--backend-store-uri", uri]))
 
 
 def serve_command(model_uri: str) -> str:
     """What a person types to serve a model on this machine."""
-    command = shlex.join([*_launcher(), "models", "serve", "-m", model_uri, "--env-manager", "local", "-p", "5001"])
+    command = _command("models", "serve", "-m", model_uri, "--env-manager", "local", "-p", "5001")
     return command if _is_default_store() else f"MLFLOW_TRACKING_URI={shlex.quote(mlflow.get_tracking_uri())} {command}"
 
 
-def _launcher() -> list[str]:
+def _command(*words: str) -> str:
     # `uv run` names itself in the environment; whoever came through it has no `mlflow` on the path.
-    return ["uv", "run", "mlflow"] if "UV" in os.environ else ["mlflow"]
+    launcher = ["uv", "run", "mlflow"] if "UV" in os.environ else ["mlflow"]
+    # MLflow's own commands report their use to its makers unless told not to.
+    return f"MLFLOW_DISABLE_TELEMETRY=true {shlex.join([*launcher, *words])}"
 
 
 def _is_default_store() -> bool:

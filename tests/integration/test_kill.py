@@ -25,7 +25,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = (make_place(tmp_path / name, epochs=EPOCHS) for name in ("whole", "killed"))
-    command = ("train", "--train.offline", "false", "--experiment")
+    command = ("evaluate", "--train.offline", "false", "--experiment")
     whole.eusml(*command, str(whole.experiment))
 
     job = subprocess.Popen(
@@ -54,7 +54,10 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
         [experiment.experiment_id], "tags.`eusml.stage` = 'train'", order_by=["attributes.start_time ASC"]
     )
     assert first.info.status == "KILLED"
-    assert first.data.tags["eusml.superseded_by"] == second.info.run_id
+    assert first.data.tags["eusml.superseded_by"] == second.data.tags["mlflow.parentRunId"]
     assert second.info.status == "FINISHED"
+    # The killed job's own run, above the training, is not left open either.
+    entries = client.search_runs([experiment.experiment_id], "tags.`eusml.entry_point` = 'evaluate'")
+    assert sorted(run.info.status for run in entries) == ["FINISHED", "KILLED"]
     history = client.get_metric_history(second.info.run_id, "curve/train_loss")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1))
