@@ -14,8 +14,8 @@ from torchvision import models
 from eusml.config import ARCHS
 from eusml.learning.model import build_network
 
-ROUNDS = 5
-STEPS = 3
+ROUNDS = 3
+STEPS = 2
 
 
 def steps(network: nn.Module, images: torch.Tensor) -> float:
