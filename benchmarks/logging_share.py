@@ -1,4 +1,4 @@
-"""How much of a job goes into MLflow: `python benchmarks/logging_share.py [ENTRY] [SETTINGS…]`, by default `main`.
+"""How much of a job goes into MLflow: `python -m benchmarks.logging_share [ENTRY] [SETTINGS…]`, by default `main`.
 
 Runs an entry point in this process, with a clock around every public method of `MlflowClient` and around the logging
 of models. A call inside a call is counted once. MLflow draws the figures that it logs: that share is told apart.

@@ -1,4 +1,4 @@
-"""What the last stage's own convolution gains on the CPU: `python benchmarks/small_maps.py`.
+"""What the last stage's own convolution gains on the CPU: `python -m benchmarks.small_maps`.
 
 Whole training steps (forward, backward, AdamW) of both networks, plain torchvision against `small_maps`, in turns on
 the same machine, so that a noisy neighbour meets both.

@@ -110,6 +110,13 @@ def test_bad_input_ends_with_a_message_and_leaves_nothing_half_written(
     assert all(file.parent.parent == work / "data" and ".tmp" not in file.parent.name for file in left)
 
 
+@pytest.mark.slow
+def test_a_work_dir_that_is_a_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder.parent / "work").write_text("x")
+    assert run_data(folder) == 2
+    assert "work cannot be used (" in capsys.readouterr().err
+
+
 def test_an_absent_tracking_server_is_said_within_seconds(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -164,6 +164,7 @@ BAD = {
     "box as text": (lambda r: edit(r, bbox_x=["left"] * 6), "bbox_x of case c0 is 'left', expected pixels"),
     "endless box": (lambda r: edit(r, bbox_w=[np.inf] * 6), "bbox_w of case c0 is inf, expected pixels"),
     "column twice": (lambda r: overwrite(r, "case_id,image,label, label\n1,2,3,4\n"), "'label' stands more than once"),
+    "cells too many": (lambda r: overwrite(r, "case_id,image,label\na,b.png,x,1\n"), "rows with more cells"),
     "half a box": (lambda r: edit(r, bbox_x=[np.nan] + [5.0] * 5), "box of case c0 is incomplete"),
     "empty label": (lambda r: edit(r, label=[*"xyxy", "", "x"]), "label is empty in data row 5"),
     "path outside": (lambda r: edit(r, image="../../secret.png"), "must be a path below"),

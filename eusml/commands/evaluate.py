@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -119,16 +120,11 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
 
     def reuse(finished: runs.FinishedRun) -> Evaluation | None:
         folder = job.work_dir / "evaluate" / key[:16]
-        text = {"case_id": str, "patient_id": str}
         try:
             files = {part: runs.fetch(finished.run_id, f"predictions_{part}.csv", folder) for part in cases}
         except TrackingError:
             return None
-        return finish(
-            finished.run_id,
-            # A patient may be called "NA"; no cell of this table is empty.
-            {part: pd.read_csv(file, dtype=text, keep_default_na=False) for part, file in files.items()},
-        )
+        return finish(finished.run_id, {part: read_predictions(file) for part, file in files.items()})
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
 
@@ -141,6 +137,11 @@ def predictions(cases: pd.DataFrame, y_score: "NDArray[np.float64]", threshold: 
     """Table of answers: case_id, patient_id, y_true, y_score (probability of the positive class), y_pred."""
     table = cases[["case_id", "patient_id", "y_true"]].copy()
     return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """What `predictions` made, from its CSV; a patient may be called `007` or `NA`, and no cell is empty."""
+    return pd.read_csv(path, dtype={"case_id": str, "patient_id": str}, keep_default_na=False)
 
 
 def _predict(model: TrainedModel, reported: Reported, threshold: float, part: str) -> pd.DataFrame:

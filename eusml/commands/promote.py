@@ -24,7 +24,6 @@ class Promotion:
     reason: str
     promoted: bool
     """Whether the alias moved; False when the standing champion stays, this very model included."""
-    synthetic: bool
 
 
 def run(config: Config) -> None:
@@ -84,10 +83,8 @@ def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Prom
     if replaces:
         registry.set_champion(winner.name, winner.version, settings.alias)
     standing = winner if replaces or champion is None else champion
-    result = Promotion(
-        standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces, job.synthetic
-    )
-    run.note(report.promotion_note(vars(result)))
+    result = Promotion(standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces)
+    run.note(report.promotion_note(vars(result), synthetic=job.synthetic))
     registered = {arm: f"{version.name}/{version.version}" for arm, version in versions.items()}
     run.json({**vars(result), "versions": registered}, "decision.json")
     say(f"[promote] {standing.name} version {standing.version} is {settings.alias}: {result.reason}")
@@ -112,7 +109,7 @@ def _register(evaluation: Evaluation) -> registry.RegisteredVersion:
     if candidate.val_auroc_ci_low is not None and candidate.val_digest is not None:
         tags |= {
             "eusml.val_auroc_ci_low": repr(candidate.val_auroc_ci_low),
-            "eusml.val_digest": candidate.val_digest,
+            "eusml.val_cases_digest": candidate.val_digest,
         }
     name = registry.registered_name(spec.arch, spec.synthetic)
     description = report.evaluation_note(evaluation.metrics, synthetic=spec.synthetic)
@@ -125,7 +122,7 @@ def _evidence_of(champion: registry.RegisteredVersion) -> gate.Candidate:
         arm=champion.tags.get("eusml.arm", "?"),
         run_id=champion.tags.get("eusml.evaluation_run", "?"),
         val_auroc_ci_low=None if low is None else float(low),
-        val_digest=champion.tags.get("eusml.val_digest"),
+        val_digest=champion.tags.get("eusml.val_cases_digest"),
     )
 
 

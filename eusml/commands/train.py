@@ -17,6 +17,7 @@ from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import CheckpointError, TrackingError
 from eusml.evaluation import figures
+from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.train import EpochResult, FitResult, fit
@@ -146,6 +147,10 @@ def _record(
     run: runs.Run, job: Job, study: StudyData, arm: str, settings: TrainConfig, result: FitResult, folder: Path
 ) -> TrainedModel:
     manifest = study.prepared.manifest
+    history = pd.DataFrame([asdict(row) for row in result.history])
+    # First the curves: a bundle in the work folder says that the training is at its end.
+    with written_whole(folder / _CURVES) as file:
+        history.to_csv(file, index=False)
     spec = save_bundle(
         folder / registry.BUNDLE,
         result.network,
@@ -160,8 +165,6 @@ def _record(
             **_served(job),
         ),
     )
-    history = pd.DataFrame([asdict(row) for row in result.history])
-    history.to_csv(folder / _CURVES, index=False)
     # Weights and curves lie in the work folder now; the state was only there to survive a kill.
     (folder / _STATE).unlink(missing_ok=True)
     run.table(history, _CURVES)
@@ -192,10 +195,13 @@ def _reuse(finished: runs.FinishedRun, arm: str, folder: Path, served: Mapping[s
         lambda: folder / registry.BUNDLE,
         lambda: registry.fetch_bundle(model_id, folder / "fetched"),
     )
+    try:
+        history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
+    except TrackingError:
+        return None
     for place in places:
         try:
             bundle = load_bundle(place())
-            history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
         except (CheckpointError, TrackingError):
             continue
         found = asdict(bundle.spec)

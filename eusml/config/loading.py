@@ -139,13 +139,15 @@ def _describe(error: ValidationError, file: str, overrides: Mapping[str, str]) -
     lines = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"]) or "settings"
-        # An error of the whole names in its text the settings that do not go together.
-        typed = any(
-            key == name or name.startswith(f"{key}.") or key.startswith(f"{name}.") or name in detail["msg"]
-            for name in overrides
-        )
+        typed = any(_concerns(name, key, detail["msg"]) for name in overrides)
         lines.append(_describe_one(detail, key, "command line" if typed else file))
     return "\n".join(dict.fromkeys(lines))
+
+
+def _concerns(name: str, key: str, message: str) -> bool:
+    """Whether an override caused an error at `key`, or one of the whole, whose text names what does not go together."""
+    same_branch = key == name or name.startswith(f"{key}.") or key.startswith(f"{name}.")
+    return same_branch or ("." in name and name in message)
 
 
 def _describe_one(detail: Any, key: str, where: str) -> str:

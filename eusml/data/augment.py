@@ -5,7 +5,6 @@ parent, so that a test can prove that no held-out case has one. On-line: paramet
 (seed, epoch, sample); `eusml.learning.batches` applies them on the device.
 """
 
-import os
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import numpy as np
 
 from eusml.config import AugmentConfig, OnlineConfig
 from eusml.errors import DataError
+from eusml.files import written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,11 +62,8 @@ def expand(images: "NDArray[np.uint8]", case_ids: Sequence[str], settings: Augme
 
 def save_expanded(expanded: Expanded, path: Path) -> None:
     """Write to one `.npz` file; a kill leaves it whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.tmp")
-    with draft.open("wb") as file:
+    with written_whole(path) as file:
         np.savez(file, images=expanded.images, parent=expanded.parent, operation=expanded.operation)
-    os.replace(draft, path)
 
 
 def load_expanded(path: Path) -> Expanded:

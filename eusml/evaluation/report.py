@@ -75,10 +75,10 @@ def pipeline_note(records: Sequence[Mapping[str, Any]], *, synthetic: bool) -> s
     return "\n".join([*lines, "", DISCLAIMER])
 
 
-def promotion_note(decision: Mapping[str, Any]) -> str:
+def promotion_note(decision: Mapping[str, Any], *, synthetic: bool) -> str:
     """What the registry says now, and why."""
     what = "was promoted" if decision["promoted"] else "stays"
-    mark = f"{SYNTHETIC}\n\n" if decision["synthetic"] else ""
+    mark = f"{SYNTHETIC}\n\n" if synthetic else ""
     return (
         f"{mark}`{decision['registered_name']}` version {decision['version']} {what} as `{decision['alias']}`: "
         f"{decision['reason']}.\n\n{DISCLAIMER}"

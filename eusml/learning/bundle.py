@@ -6,7 +6,6 @@ evaluated.
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from torch import nn
 
 from eusml.config import ARCHS, Arch
 from eusml.errors import CheckpointError
+from eusml.files import written_whole
 from eusml.learning.batches import Normalisation, to_device, to_grey
 from eusml.learning.model import empty_network
 
@@ -86,19 +86,13 @@ def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:
     """Write both files into `folder` (made if absent), each in one step; returns the spec with the weights' SHA-256."""
     from safetensors.torch import save
 
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     data = save(tensors, metadata={"synthetic": str(spec.synthetic).lower()})
     spec = replace(spec, weights_sha256=hashlib.sha256(data).hexdigest())
-    _replace(folder / WEIGHTS_FILE, data)
-    _replace(folder / SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())
+    for name, content in ((WEIGHTS_FILE, data), (SPEC_FILE, (json.dumps(asdict(spec), indent=2) + "\n").encode())):
+        with written_whole(folder / name) as file:
+            file.write(content)
     return spec
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(path.name + ".tmp")
-    draft.write_bytes(data)
-    os.replace(draft, path)
 
 
 def load_bundle(folder: Path) -> Bundle:

@@ -4,7 +4,6 @@ The order of samples, the augmentation and the learning rate are pure functions 
 is no more than the weights, the optimiser's moments, how many epochs are done and what they measured.
 """
 
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from eusml.errors import CheckpointError
+from eusml.files import written_whole
 
 _VERSION = 1
 
@@ -32,14 +32,8 @@ class TrainingState:
 
 def save_state(state: TrainingState, path: Path) -> None:
     """Replace the file at `path` in one step: a kill at any moment leaves the old state or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    with draft.open("wb") as file:
+    with written_whole(path) as file:
         torch.save({"version": _VERSION, **vars(state)}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(draft, path)
-    _sync_folder(path.parent)
 
 
 def load_state(path: Path, job: str) -> TrainingState | None:
@@ -70,14 +64,3 @@ def load_state(path: Path, job: str) -> TrainingState | None:
             f"training state {path} has {state.epochs_done} epochs but {len(state.history)} measured; delete it"
         )
     return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last through a power cut, where the system can."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

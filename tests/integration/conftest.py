@@ -87,11 +87,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
     return place
 
 
-def mlflow_run(place: Place, entry: str, *parameters: str) -> str:
+def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local") -> str:
     """`mlflow run . -e ENTRY`; returns what a person saw."""
     words = [word for parameter in parameters for word in ("-P", parameter)]
     done = place.run(
-        "mlflow", "run", ".", "-e", entry, "--env-manager", "local", "--experiment-name", "tiny",
+        "mlflow", "run", ".", "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
         "-P", f"experiment={place.experiment}", *words,
     )  # fmt: skip
     return done.stdout + done.stderr

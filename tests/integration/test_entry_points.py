@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from tests.integration.conftest import Place, mlflow_run
+from tests.integration.conftest import Place, make_place, mlflow_run
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +157,12 @@ def test_what_changes_no_weight_is_recorded_anew_without_training(finished: Plac
     log = mlflow_run(finished, "evaluate")
     assert "[train resnet34] reused" in log
     assert "[evaluate resnet34] reused" in log
+
+
+def test_an_environment_of_uvs_making_runs_it_too(tmp_path: Path) -> None:
+    place = make_place(tmp_path)
+    place = replace(place, environment={**place.environment, "MLFLOW_ENV_ROOT": str(tmp_path / "environments")})
+    assert "[data] done" in mlflow_run(place, "data", env_manager="uv")
 
 
 def test_a_changed_setting_is_done_anew_and_the_rest_reused(finished: Place) -> None:

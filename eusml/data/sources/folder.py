@@ -8,6 +8,7 @@ FOLDER/leiomyoma/….png
 """
 
 import csv
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,16 @@ def _read_manifest(root: Path) -> pd.DataFrame:
         if twice:
             raise DataError(f"{path}: column {', '.join(map(repr, twice))} stands more than once")
         text = dict.fromkeys(TEXT_COLUMNS, str)
-        table = pd.read_csv(path, header=0, names=names, dtype=text, keep_default_na=False, na_values=[""])
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # Without `index_col=False` a cell too many in every row would shift all of them under the next name.
+            table = pd.read_csv(
+                path, header=0, names=names, index_col=False, dtype=text, keep_default_na=False, na_values=[""]
+            )
     except DataError:
         raise
+    except pd.errors.ParserWarning:
+        raise DataError(f"{path} has rows with more cells than its header names") from None
     except (ValueError, csv.Error, OSError) as error:
         raise DataError(f"{path} cannot be read as a table: {error}") from None
     table = check_table(table, str(path))

@@ -1,0 +1,32 @@
+"""What commands keep and read back, apart from MLflow."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eusml.commands.evaluate import Reported, predictions, read_predictions
+from eusml.config import DataConfig, PhantomConfig
+from eusml.data.prepare import prepare
+from eusml.data.sources import phantom_cohort
+
+
+def test_predictions_read_back_whatever_people_call_their_patients(tmp_path: Path) -> None:
+    cases = pd.DataFrame({"case_id": ["NA", "null", "1"], "patient_id": ["NA", "007", "7"], "y_true": [0, 1, 1]})
+    made = predictions(cases, np.array([0.1, 1 / 3, 0.5]), 0.5)
+    made.to_csv(tmp_path / "a.csv", index=False)
+    pd.testing.assert_frame_equal(read_predictions(tmp_path / "a.csv"), made, check_dtype=False)
+
+
+def test_val_cases_are_known_by_who_they_are_and_not_by_the_size_of_their_images(tmp_path: Path) -> None:
+    def val(size_px: int, seed: int) -> Reported:
+        settings = DataConfig(image_size_px=size_px, phantom=PhantomConfig(selection_cases=4, seed=seed))
+        prepared = prepare(phantom_cohort(settings, tmp_path, "selection"), settings)
+        return Reported(prepared.manifest.table, prepared.images)
+
+    small, large, others = val(32, 0), val(48, 0), val(32, 1)
+    assert small.cases_digest == large.cases_digest != others.cases_digest
+    assert len({small.digest, large.digest, others.digest}) == 3
+    relabelled = replace(small, table=small.table.assign(y_true=1 - small.table["y_true"]))
+    assert relabelled.cases_digest != small.cases_digest
