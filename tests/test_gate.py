@@ -1,9 +1,11 @@
 import math
 
+import numpy as np
 import pytest
 
 from eusml.errors import PromotionError
-from eusml.evaluation.gate import Candidate, choose, replaces
+from eusml.evaluation.gate import Candidate, choose, lower_bound, replaces
+from eusml.evaluation.intervals import auroc_delong
 
 
 def candidate(arm: str, low: float | None = None, digest: str | None = None) -> Candidate:
@@ -75,3 +77,10 @@ def test_the_champion_gives_way_by_the_written_rule(
     moved, reason = replaces(candidate("old", *champion), candidate("new", *challenger))
     assert moved is expected
     assert says in reason
+
+
+def test_the_bound_that_decides_is_that_of_95_percent() -> None:
+    y_true = np.arange(60) % 2
+    y_score = np.random.default_rng(0).normal(y_true, 1.0)
+    assert lower_bound(y_true, y_score) == auroc_delong(y_true, y_score, 0.95).low
+    assert math.isnan(lower_bound(np.ones(5), y_score[:5]))
