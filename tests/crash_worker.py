@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torchvision  # noqa: F401  imported before forking, once for all children
 
+from eusml import files
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.learning import checkpoint, train
 from eusml.learning.batches import LabelledImages
@@ -72,8 +73,8 @@ def run(state_path: Path, result_path: Path, at: int | None) -> None:
     killer = Killer(at)
     train._train_step = killer.before("_train_step", train._train_step)
     checkpoint.torch.save = killer.torn_save(torch.save)
-    checkpoint.os.fsync = killer.before("os.fsync", os.fsync)
-    checkpoint.os.replace = killer.replaced(os.replace)
+    files.os.fsync = killer.before("os.fsync", os.fsync)
+    files.os.replace = killer.replaced(os.replace)
     images, y_true = two_classes(16, 32, seed=1)
     held_out = LabelledImages(*two_classes(6, 32, seed=2))
     epochs: list[int] = []
