@@ -1,3 +1,5 @@
+import hashlib
+import io
 from pathlib import Path
 from urllib.error import URLError
 
@@ -45,9 +47,21 @@ class TestImageNetWeights:
         folder.mkdir(parents=True)
         return folder / Path(models.ResNet34_Weights.IMAGENET1K_V1.url).name
 
+    def publish(self, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the content be what torchvision means by its weights, as its name with the SHA-256 says, and cache it."""
+        name = f"resnet34-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+        monkeypatch.setattr(models.ResNet34_Weights.IMAGENET1K_V1.value, "url", f"https://127.0.0.1:9/{name}")
+        self.cached(tmp_path, monkeypatch).write_bytes(content)
+
+    def saved(self, network: torch.nn.Module) -> bytes:
+        file = io.BytesIO()
+        torch.save(network.state_dict(), file)
+        return file.getvalue()
+
     def test_are_taken_from_torchvisions_cache(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        donor = models.resnet34().state_dict()
-        torch.save(donor, self.cached(tmp_path, monkeypatch))
+        network = models.resnet34()
+        donor = network.state_dict()
+        self.publish(self.saved(network), tmp_path, monkeypatch)
         net = build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
         state = net.state_dict()
         assert state["conv1.weight"].shape[1] == 3
@@ -67,13 +81,21 @@ class TestImageNetWeights:
         assert str(path) in str(caught.value)
         assert "-P train.weights=none" in str(caught.value)
 
+    def test_that_differ_from_their_sha256_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        # As good as any, but not the file that torchvision names.
+        path = self.cached(tmp_path, monkeypatch)
+        path.write_bytes(self.saved(models.resnet34()))
+        with pytest.raises(TrainingError, match="are damaged: their SHA-256 is") as caught:
+            build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
+        assert str(path) in str(caught.value)
+
     def test_that_are_a_web_page_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.cached(tmp_path, monkeypatch).write_text("<html>403</html>")
-        with pytest.raises(TrainingError, match="are damaged"):
+        self.publish(b"<html>403</html>", tmp_path, monkeypatch)
+        with pytest.raises(TrainingError, match="cannot be read"):
             build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
 
     def test_of_another_network_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        torch.save(models.resnet18().state_dict(), self.cached(tmp_path, monkeypatch))
+        self.publish(self.saved(models.resnet18()), tmp_path, monkeypatch)
         with pytest.raises(TrainingError, match="do not fit"):
             build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
 

@@ -1,5 +1,6 @@
 """ResNet-34 and ResNet-50 with two outputs, for grey images (He et al. 2016, doi:10.1109/CVPR.2016.90)."""
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
@@ -24,7 +25,7 @@ def build_network(
     and were trained on channels with means and deviations of their own.
 
     Raises:
-        TrainingError: ImageNet weights are neither on this machine nor to be downloaded.
+        TrainingError: ImageNet weights are neither on this machine nor to be downloaded, or are damaged.
     """
     from torchvision import models
 
@@ -61,18 +62,33 @@ def _imagenet_state(arch: Arch) -> dict[str, torch.Tensor]:
     from torchvision import models
 
     weights = models.get_model_weights(arch).IMAGENET1K_V1
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    _check_cached(cached, arch)
     try:
         state: dict[str, torch.Tensor] = weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
     except (URLError, OSError) as error:
-        cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         raise TrainingError(
             f"train.weights is imagenet, but {arch}'s ImageNet weights are not on this machine and cannot be "
             f"downloaded ({error}). Put torchvision's file at {cached}, or train from scratch with "
             "-P train.weights=none"
         ) from None
     except Exception as error:  # the restricted unpickler raises its own kinds
-        raise TrainingError(f"{arch}'s ImageNet weights are damaged ({error}); delete the cached file") from None
+        raise TrainingError(f"{arch}'s ImageNet weights in {cached} cannot be read ({error}); delete it") from None
     return state
+
+
+def _check_cached(path: Path, arch: Arch) -> None:
+    """Torchvision names a file after the start of its SHA-256, and compares the two on downloading only."""
+    if not path.exists():
+        return
+    expected = path.stem.rpartition("-")[2]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise TrainingError(
+            f"{arch}'s ImageNet weights in {path} are damaged: their SHA-256 is {found}, and the name says that it "
+            f"begins with {expected}; delete the file"
+        )
 
 
 def _load_backbone(net: nn.Module, state: dict[str, torch.Tensor], source: str) -> None:

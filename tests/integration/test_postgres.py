@@ -1,6 +1,5 @@
 """A job that records into a real PostgreSQL, and what is said when there is none."""
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,12 +38,11 @@ def test_a_job_records_into_postgresql_and_is_reused_from_there(uri: str, tmp_pa
     assert [run.data.metrics["data/train_images"] for run in found] == [20.0]
 
 
-def test_an_absent_database_is_said_within_seconds_and_its_password_is_not(tmp_path: Path) -> None:
+def test_an_absent_database_is_said_at_once_and_its_password_is_not(tmp_path: Path) -> None:
     place = recording_at("postgresql://reader:secret@127.0.0.1:9/none", tmp_path)
-    began = time.monotonic()
     done = place.eusml("data", "--experiment", str(place.experiment), check=False)
     assert done.returncode == 2
     assert "postgresql://reader:***@127.0.0.1:9/none cannot be used" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
-    assert time.monotonic() - began < 60  # MLflow itself would try ten times
+    assert "will be retried" not in done.stderr  # as MLflow itself would say, ten times in a minute and a half
