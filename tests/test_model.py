@@ -94,6 +94,11 @@ class TestImageNetWeights:
         with pytest.raises(TrainingError, match="cannot be read"):
             build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
 
+    def test_that_are_a_folder_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cached(tmp_path, monkeypatch).mkdir()
+        with pytest.raises(TrainingError, match="cannot be read"):
+            build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
+
     def test_of_another_network_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.publish(self.saved(models.resnet18()), tmp_path, monkeypatch)
         with pytest.raises(TrainingError, match="do not fit"):

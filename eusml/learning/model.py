@@ -79,11 +79,14 @@ def _imagenet_state(arch: Arch) -> dict[str, torch.Tensor]:
 
 def _check_cached(path: Path, arch: Arch) -> None:
     """Torchvision names a file after the start of its SHA-256, and compares the two on downloading only."""
-    if not path.exists():
-        return
     expected = path.stem.rpartition("-")[2]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TrainingError(f"{arch}'s ImageNet weights in {path} cannot be read ({error})") from None
     if not found.startswith(expected):
         raise TrainingError(
             f"{arch}'s ImageNet weights in {path} are damaged: their SHA-256 is {found}, and the name says that it "
