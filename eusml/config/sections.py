@@ -8,6 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 Arch = Literal["resnet34", "resnet50"]
 Operation = Literal["rotation", "flip", "clahe", "log", "sigmoid"]
+DicomTag = Literal[
+    "PatientAge", "PatientSex", "Manufacturer", "ManufacturerModelName", "TransducerType", "TransducerFrequency"
+]
 IntervalMethod = Literal["adjusted_wald", "wilson", "clopper_pearson", "wald"]
 
 ARCHS: tuple[Arch, ...] = get_args(Arch)
@@ -55,13 +58,43 @@ class PhantomConfig(Section):
     """Further independent cases, reported beside the small test partition (partition `fresh`)."""
 
 
+class DicomConfig(Section):
+    """How DICOM files are read; names, dates and numbers in them never leave the files."""
+
+    frame: Literal["first", "middle", "last"] | Annotated[int, Field(ge=0)] = "middle"
+    """Which frame of a multi-frame file is taken; a number counts from 0."""
+    covariates: tuple[DicomTag, ...] = ("PatientAge", "PatientSex")
+    """Tags that are carried along as covariates, of those that identify nobody; all others are dropped."""
+    key_file: Path = Path("~/.config/eusml/pseudonym.key")
+    """Secret key of the pseudonyms, made on first use: the same key gives a patient the same pseudonym. It must lie
+    outside the images and outside `work_dir`: who has both can find out who is who."""
+
+
+class AuditConfig(Section):
+    """What happens to what the audit finds."""
+
+    unreadable: Literal["stop", "drop"] = "stop"
+    """Files that cannot be read as an image: `stop` names them and ends; `drop` goes on without and counts them."""
+    blank: Literal["keep", "drop"] = "keep"
+    """Images without content in their region of interest."""
+    label_conflicts: Literal["stop", "keep", "drop", "drop_both"] = "stop"
+    """The same picture under two labels: `keep` all, `drop` all but the first, or `drop_both`."""
+    patient_conflicts: Literal["stop", "keep", "drop_both"] = "stop"
+    """One patient under two labels: `keep` where a patient has a lesion of each kind, or `drop_both` labels' images."""
+    near_duplicates: bool = True
+    """Look for pictures that are the same but for compression, size, a crop, a flip or annotations, and group them."""
+    log_images: bool = False
+    """Send pictures to the artifact store, too; without it they stay in `work_dir`. Synthetic ones are always sent."""
+
+
 class DataConfig(Section):
     """Where the images come from and how they are prepared."""
 
-    source: Literal["phantom", "folder"] = "phantom"
-    """`phantom`: the embedded synthetic cohort; `folder`: your images, see `path`."""
+    source: Literal["phantom", "folder", "dicom", "busi", "gist514"] = "phantom"
+    """`phantom`: the embedded synthetic cohort. All others read `path`. `folder`: manifest.csv or one sub-folder per
+    class; `dicom`: the same of DICOM files; `busi`, `gist514`: the public data sets as downloaded."""
     path: Path | None = None
-    """With `folder`: a folder holding `manifest.csv`, or one sub-folder of images per class."""
+    """The folder of images, or an archive (zip, tar) of it."""
     positive_class: Annotated[str, Field(min_length=1)] = "GIST"
     """The class whose probability is reported; the other class found in the data is the negative one."""
     image_size_px: Annotated[int, Field(ge=32, le=1024)] = 224
@@ -69,6 +102,8 @@ class DataConfig(Section):
     roi_margin_frac: Annotated[float, Field(ge=0.0, le=2.0)] = 0.15
     """Margin added on each side of a lesion box, as a fraction of the box's longer side."""
     phantom: PhantomConfig = PhantomConfig()
+    dicom: DicomConfig = DicomConfig()
+    audit: AuditConfig = AuditConfig()
 
 
 class SplitConfig(Section):

@@ -22,6 +22,15 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """A case that was found and is not studied."""
+
+    case_id: str
+    reason: str
+    """Why, in a few words that several cases may share: they are counted by it."""
+
+
+@dataclass(frozen=True)
 class Cases:
     """What a source found: a checked table of images that nobody has decoded yet."""
 
@@ -32,6 +41,10 @@ class Cases:
     """Name of the source and where it lies, for people: `folder /images/2024`."""
     synthetic: bool
     """Whether the images are made up; everything made from them says so."""
+    excluded: tuple[Exclusion, ...] = ()
+    """What the source found and left out of `table`."""
+    notes: tuple[str, ...] = ()
+    """What a person should know about the source, a sentence each; the audit shows them."""
 
 
 @dataclass(frozen=True)
