@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eusml.data import images
+from eusml.data.boxes import Box
 from eusml.data.images import decode, encode_png, prepare_image
 from eusml.errors import DataError
 
@@ -114,7 +114,7 @@ def test_too_large_an_image_is_refused_before_it_is_decoded(monkeypatch: pytest.
         decode(data, "x")
 
 
-def cut(box: images.Box | None, size_px: int = 10, margin: float = 0.0, image: np.ndarray = GREY) -> np.ndarray:
+def cut(box: Box | None, size_px: int = 10, margin: float = 0.0, image: np.ndarray = GREY) -> np.ndarray:
     return prepare_image(image, box, size_px=size_px, margin_frac=margin, name="x.png")
 
 
@@ -155,12 +155,12 @@ def test_result_has_the_asked_size_and_keeps_the_mean() -> None:
 
 
 @pytest.mark.parametrize("box", [(-1, 0, 5, 5), (0, 0, 41, 5), (36, 0, 5, 5), (0, 28, 5, 5)])
-def test_a_box_that_sticks_out_is_refused(box: images.Box) -> None:
+def test_a_box_that_sticks_out_is_refused(box: Box) -> None:
     with pytest.raises(DataError, match=r"x\.png: box .* inside its 40 x 30 pixels"):
         cut(box)
 
 
 @pytest.mark.parametrize("box", [(3, 3, 0, 5), (3, 3, 5, -2)])
-def test_an_empty_box_is_refused(box: images.Box) -> None:
+def test_an_empty_box_is_refused(box: Box) -> None:
     with pytest.raises(DataError, match=r"x\.png: box .* is empty"):
         cut(box)

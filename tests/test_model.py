@@ -9,6 +9,7 @@ import torch
 from torchvision import models
 
 from eusml.config import Arch
+from eusml.data.images import Preparation
 from eusml.errors import CheckpointError, TrainingError
 from eusml.learning.bundle import SPEC_FILE, WEIGHTS_FILE, ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
@@ -105,7 +106,7 @@ class TestImageNetWeights:
             build_network("resnet34", "imagenet", zero_init_residual=False, seed=0)
 
 
-SPEC = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, 1, synthetic=True)
+SPEC = ModelSpec("resnet34", 1, (0.4,), (0.2,), Preparation(32, 0.15), "GIST", "leiomyoma", 0.5, 1, synthetic=True)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from eusml.data.images import encode_png, prepare_image
+from eusml.data.images import Preparation, encode_png, prepare_image
 from eusml.errors import PromotionError, TrackingError
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
@@ -39,7 +39,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / registry.BUNDLE
-    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), 32, 0.15, "GIST", "leiomyoma", 0.5, 1, synthetic=True)
+    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), Preparation(32, 0.15), "GIST", "leiomyoma", 0.5, 1, synthetic=True)
     save_bundle(folder, build_network("resnet34", "none", zero_init_residual=False, seed=0).eval(), spec)
     return folder
 

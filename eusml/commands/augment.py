@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eusml.commands.data import LAYERS, StudyData, study_data
+from eusml.commands.data import LAYERS, StudyData, shows_images, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import Config
@@ -37,7 +37,7 @@ def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
         case_ids = manifest.table["case_id"].iloc[rows].tolist()
         expanded = expand(study.prepared.images[rows], case_ids, job.config.augment)
         save_expanded(expanded, path)
-        _log(run, study, rows, expanded)
+        _log(run, study, rows, expanded, images=shows_images(job))
         return expanded
 
     expanded = run_stage(
@@ -52,7 +52,7 @@ def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
     return LabelledImages(expanded.images, manifest.y_true[rows][expanded.parent])
 
 
-def _log(run: runs.Run, study: StudyData, rows: "NDArray[np.int64]", expanded: Expanded) -> None:
+def _log(run: runs.Run, study: StudyData, rows: "NDArray[np.int64]", expanded: Expanded, *, images: bool) -> None:
     manifest = study.prepared.manifest
     y_true = manifest.y_true[rows][expanded.parent]
     copies = manifest.table.iloc[rows[expanded.parent]][["case_id", "patient_id", "label"]].assign(
@@ -67,9 +67,10 @@ def _log(run: runs.Run, study: StudyData, rows: "NDArray[np.int64]", expanded: E
             "augment/negative": float((y_true == 0).sum()),
         }
     )
-    first = expanded.parent == 0
-    panel = dict(zip(expanded.operation[first].tolist(), expanded.images[first], strict=True))
-    run.figure(figures.augmentation_panel(panel, synthetic=manifest.synthetic), "augmentation.png")
+    if images:
+        first = expanded.parent == 0
+        panel = dict(zip(expanded.operation[first].tolist(), expanded.images[first], strict=True))
+        run.figure(figures.augmentation_panel(panel, synthetic=manifest.synthetic), "augmentation.png")
     say(
         f"  {len(rows)} training images became {len(expanded.images)}: "
         f"{int((y_true == 1).sum())} {manifest.positive_class} + {int((y_true == 0).sum())} {manifest.negative_class}"

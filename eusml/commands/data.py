@@ -1,20 +1,27 @@
 """Entry point `data`: read, check, prepare and split the images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.config import Config
-from eusml.data.manifest import Cases
-from eusml.data.prepare import Prepared, load, prepare, save
+from eusml.data.audit import audit
+from eusml.data.findings import Audit, load_audit, save_audit
+from eusml.data.ingest import ingest
+from eusml.data.manifest import Cases, two_classes
+from eusml.data.prepare import Prepared, assemble, load, prepare, save
 from eusml.data.sources import read_cases
 from eusml.data.split import Split, make_split
 from eusml.digests import fingerprint
 from eusml.evaluation import figures
+from eusml.evaluation.audit_page import audit_page
+from eusml.files import written_whole
 from eusml.tracking import runs
 
 LAYERS = ("data",)
 _SHEET_IMAGES_PER_CLASS = 6
+_AUDIT, _PAGE, _PAGE_WITHOUT_PICTURES = "audit.json", "audit.html", "audit_without_pictures.html"
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,15 @@ class StudyData:
         return {"data": self.prepared.digest, "split": self.split.digest}
 
 
+@dataclass(frozen=True)
+class _Audited:
+    """What is studied, how it was found, and the folder with the pages that show it."""
+
+    prepared: Prepared
+    audit: Audit
+    pages: Path
+
+
 def run(config: Config) -> None:
     """Prepare and split, as an MLflow run of its own."""
     with open_job("data", config) as job:
@@ -37,46 +53,100 @@ def run(config: Config) -> None:
 
 
 def study_data(job: Job) -> StudyData:
-    """The study's images and split; prepared again only when the source, a setting or the code changed."""
-    say(f"[data] reading {job.config.data.source}")
-    prepared = prepare_once(job, read_cases(job.config.data, job.work_dir, lambda items: progress(items, "render")))
-    study = StudyData(prepared, make_split(prepared.manifest, job.config.split))
+    """The study's images, audited and split; prepared again only when the source, a setting or the code changed.
+
+    Raises:
+        DataError: a finding of the audit stops the run; the job's run holds all of them.
+    """
+    settings = job.config.data
+    say(f"[data] reading {settings.source}")
+    cases = read_cases(settings, job.work_dir, lambda items: progress(items, "render"))
+    job.synthetic = cases.synthetic
+    audited = _audited_once(job, cases)
+    study = StudyData(audited.prepared, make_split(audited.prepared.manifest, job.config.split))
     key = fingerprint("data", study.key, LAYERS)
-    manifest = prepared.manifest
+    manifest = study.prepared.manifest
     tags = runs.common_tags("data", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
-    job.synthetic = manifest.synthetic
     # The run of the whole job says on what data it was, too.
     job.run.tags({name: tags[name] for name in (runs.SOURCE, runs.SYNTHETIC)})
 
     def make(run: runs.Run) -> StudyData:
-        _log(run, study)
+        _log_audit(run, audited.audit, audited.pages, images=shows_images(job))
+        _log(run, study, images=shows_images(job))
         return study
 
     return run_stage(job, "data", "data", key, tags, make=make, reuse=lambda _: study)
 
 
+def shows_images(job: Job) -> bool:
+    """Whether pictures may go to the artifact store: made-up ones always, patients' ones when asked."""
+    return job.synthetic or job.config.data.audit.log_images
+
+
 def prepare_once(job: Job, cases: Cases) -> Prepared:
-    """Prepared images from the work folder, or prepared now and kept there."""
+    """Prepared images from the work folder, or prepared now and kept there; without an audit."""
+    folder = _folder(job, cases)
+    if folder.is_dir():
+        return load(folder)
+    prepared = prepare(cases, job.config.data, progress=lambda items: progress(items, "decode"))
+    save(prepared, folder)
+    return prepared
+
+
+def _audited_once(job: Job, cases: Cases) -> _Audited:
+    """Prepared images and the audit, from the work folder or made now and kept there.
+
+    Raises:
+        DataError: a finding stops the run.
+    """
+    folder = _folder(job, cases)
+    pages = job.work_dir / "audit" / folder.name
+    if folder.is_dir():
+        return _Audited(load(folder), load_audit(folder / _AUDIT), pages)
     settings = job.config.data
+    two_classes(cases.table, settings.positive_class, cases.source)  # before hours may go into the rest
+    ingested = ingest(cases, settings, job.work_dir / "ingest", lambda items: progress(items, "decode"))
+    found = audit(cases, ingested, settings.audit, lambda items: progress(items, "compare", "pair"))
+    pages.mkdir(parents=True, exist_ok=True)
+    for name, sketches in ((_PAGE, ingested.sketches), (_PAGE_WITHOUT_PICTURES, None)):
+        page = audit_page(found, cases.table, cases.source, synthetic=cases.synthetic, sketches=sketches)
+        with written_whole(pages / name) as file:
+            file.write(page.encode())
+    if found.blocking:
+        _log_audit(job.run, found, pages, images=shows_images(job))
+        found.stop(f"{pages / _PAGE}, and the artifact audit/audit.html of the run")
+    prepared = assemble(cases, settings, ingested, found)
+    save(prepared, folder, extra=lambda draft: save_audit(found, draft / _AUDIT))
+    return _Audited(prepared, found, pages)
+
+
+def _folder(job: Job, cases: Cases) -> Path:
+    """Where the prepared images of these cases, files and settings belong."""
     files = [cases.root / str(image) for image in cases.table["image"]]
     # Size and time of a file stand for its content, as `make` has it; the result carries hashes of the pixels.
     stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
     inputs = {
         "table": cases.table.to_csv(index=False),
+        "excluded": cases.excluded,
+        "notes": cases.notes,
         "files": stamps,
-        "classes": settings.positive_class,
-        "size": settings.image_size_px,
-        "margin": settings.roi_margin_frac,
+        "settings": job.config.data.model_dump(mode="json", exclude={"workers", "phantom", "path"}),
     }
-    folder = job.work_dir / "data" / fingerprint("prepare", inputs, LAYERS)[:16]
-    if folder.is_dir():
-        return load(folder)
-    prepared = prepare(cases, settings, progress=lambda items: progress(items, "decode"))
-    save(prepared, folder)
-    return prepared
+    return job.work_dir / "data" / fingerprint("prepare", inputs, LAYERS)[:16]
 
 
-def _log(run: runs.Run, study: StudyData) -> None:
+def _log_audit(run: runs.Run, found: Audit, pages: Path, *, images: bool) -> None:
+    run.table(found.table(), "audit/findings.csv")
+    run.table(found.flow, "audit/flow.csv")
+    page = pages / (_PAGE if images else _PAGE_WITHOUT_PICTURES)
+    if page.is_file():
+        run.text(page.read_text(encoding="utf-8"), "audit/audit.html")
+    run.metrics({"data/findings": float(len(found.findings)), "data/same_picture_pairs": float(len(found.pairs))})
+    for finding in found.worth_saying():
+        say(f"  {finding}")
+
+
+def _log(run: runs.Run, study: StudyData, *, images: bool) -> None:
     manifest, split = study.prepared.manifest, study.split
     counts = {
         "data/images": len(manifest.table),
@@ -93,11 +163,12 @@ def _log(run: runs.Run, study: StudyData) -> None:
     run.table(split.table, "split.csv")
     run.tags({"eusml.split_digest": split.digest})
     run.dataset(manifest.table, "manifest", study.prepared.digest, "source", manifest.source)
-    by_class = {
-        name: study.prepared.images[manifest.y_true == value][:_SHEET_IMAGES_PER_CLASS]
-        for name, value in ((manifest.positive_class, 1), (manifest.negative_class, 0))
-    }
-    run.figure(figures.image_sheet(by_class, synthetic=manifest.synthetic), "images.png")
+    if images:
+        by_class = {
+            name: study.prepared.images[manifest.y_true == value][:_SHEET_IMAGES_PER_CLASS]
+            for name, value in ((manifest.positive_class, 1), (manifest.negative_class, 0))
+        }
+        run.figure(figures.image_sheet(by_class, synthetic=manifest.synthetic), "images.png")
     say(
         f"  {manifest.source}: {counts['data/images']} images of {counts['data/patients']} patients, "
         f"{manifest.positive_class} against {manifest.negative_class}; "
@@ -105,8 +176,3 @@ def _log(run: runs.Run, study: StudyData) -> None:
         f"test {counts['data/test_positive']} + {counts['data/test_negative']}"
         + (" - SYNTHETIC images, not patients" if manifest.synthetic else "")
     )
-    if manifest.repeated_images:
-        say(
-            f"  careful: {manifest.repeated_images} images are pixel for pixel the same as another one; the split "
-            "keeps such images on one side, and they count more than once"
-        )

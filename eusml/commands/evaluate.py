@@ -21,6 +21,7 @@ from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate
+from eusml.tables import read_csv
 from eusml.tracking import runs
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def predictions(cases: pd.DataFrame, y_score: "NDArray[np.float64]", threshold: 
 
 def read_predictions(path: Path) -> pd.DataFrame:
     """What `predictions` made, from its CSV; a patient may be called `007` or `NA`, and no cell is empty."""
-    return pd.read_csv(path, dtype={"case_id": str, "patient_id": str}, keep_default_na=False)
+    return read_csv(path, ["case_id", "patient_id"])
 
 
 def _predict(model: TrainedModel, reported: Reported, threshold: float, part: str) -> pd.DataFrame:

@@ -5,14 +5,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from eusml.commands.augment import expanded_training_images
-from eusml.commands.data import StudyData, study_data
+from eusml.commands.data import StudyData, shows_images, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress_bar, say
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
+from eusml.data.ingest import preparation_of
 from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import CheckpointError, TrackingError
@@ -22,6 +24,7 @@ from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.train import EpochResult, FitResult, fit
 from eusml.runtime import choose_compute, machine_key, make_deterministic
+from eusml.tables import read_csv, to_csv_text
 from eusml.tracking import registry, runs
 
 LAYERS = ("data", "learning")
@@ -95,8 +98,7 @@ def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, A
 def _served(job: Job) -> dict[str, Any]:
     """What decides, beside the weights, how the model answers: fields of `ModelSpec`."""
     return {
-        "image_size_px": job.config.data.image_size_px,
-        "roi_margin_frac": job.config.data.roi_margin_frac,
+        "preparation": preparation_of(job.config.data),
         "threshold": job.config.evaluate.threshold,
         "views": job.config.evaluate.views,
     }
@@ -150,7 +152,7 @@ def _record(
     history = pd.DataFrame([asdict(row) for row in result.history])
     # First the curves: a bundle in the work folder says that the training is at its end.
     with written_whole(folder / _CURVES) as file:
-        history.to_csv(file, index=False)
+        file.write(to_csv_text(history).encode())
     spec = save_bundle(
         folder / registry.BUNDLE,
         result.network,
@@ -169,8 +171,9 @@ def _record(
     (folder / _STATE).unlink(missing_ok=True)
     run.table(history, _CURVES)
     run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
-    example = encode_png(study.prepared.images[0], {"source": manifest.source})
-    model_id = registry.log_model(run, folder / registry.BUNDLE, arm, example)
+    # The model is passed on to others, so its example is a patient's picture only where pictures may be shown.
+    example = study.prepared.images[0] if shows_images(job) else np.zeros_like(study.prepared.images[0])
+    model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
     run.tags({"eusml.model_id": model_id, "eusml.weights_sha256": spec.weights_sha256})
     return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, model_id, history)
 
@@ -204,11 +207,11 @@ def _reuse(finished: runs.FinishedRun, arm: str, folder: Path, served: Mapping[s
             bundle = load_bundle(place())
         except (CheckpointError, TrackingError):
             continue
-        found = asdict(bundle.spec)
-        if bundle.spec.weights_sha256 == expected and all(found[name] == value for name, value in served.items()):
+        as_served = all(getattr(bundle.spec, name) == value for name, value in served.items())
+        if bundle.spec.weights_sha256 == expected and as_served:
             return TrainedModel(arm, bundle, finished.run_id, model_id, history)
     return None
 
 
 def _read_curves(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, float_precision="round_trip")
+    return read_csv(path)

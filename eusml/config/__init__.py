@@ -1,5 +1,7 @@
 """One experiment's settings: frozen, typed, checked strictly; a file in `experiments/` lists what differs."""
 
+from eusml.config.base import Section
+from eusml.config.data import AuditConfig, DataConfig, DicomConfig, PhantomConfig
 from eusml.config.loading import flatten, load_config, to_yaml
 from eusml.config.sections import (
     ARCHS,
@@ -8,14 +10,11 @@ from eusml.config.sections import (
     Arm,
     AugmentConfig,
     Config,
-    DataConfig,
     EvaluateConfig,
     IntervalMethod,
     OnlineConfig,
     Operation,
-    PhantomConfig,
     PromoteConfig,
-    Section,
     SplitConfig,
     TrainConfig,
 )
@@ -25,9 +24,11 @@ __all__ = [
     "OPERATIONS",
     "Arch",
     "Arm",
+    "AuditConfig",
     "AugmentConfig",
     "Config",
     "DataConfig",
+    "DicomConfig",
     "EvaluateConfig",
     "IntervalMethod",
     "OnlineConfig",

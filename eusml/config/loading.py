@@ -14,7 +14,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from eusml.config.sections import Config, Section
+from eusml.config.base import Section
+from eusml.config.sections import Config
 from eusml.errors import ConfigError
 
 

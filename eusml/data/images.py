@@ -1,17 +1,21 @@
-"""THE decoder: bytes to a checked grey image, and from there to the square that a network sees.
+"""THE decoder: bytes to a checked grey picture, and from there to the square that a network sees.
 
-Training, evaluation and the served model all go through `decode` and `prepare_image`, so what is served is what
+Training, evaluation and the served model all go through `read_picture` and `prepare`, so what is served is what
 was evaluated.
 """
 
 import io
 import warnings
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from eusml.data.boxes import Box, check_box
+from eusml.data.dicom import Frame, is_dicom, read_frame
+from eusml.data.overlays import COLOUR_SPREAD, inpaint, overlay_mask
 from eusml.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,48 +25,133 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MAX_BYTES = 256 * 1024 * 1024
+"""Of a file that is read whole; a DICOM file on disk may be larger, only one frame of it is read."""
 MAX_PIXELS = 25_000_000
 """Larger images are refused before decoding: a few KB of PNG can unfold to gigabytes."""
 MIN_SIDE_PX = 8
 MAX_ROI_SIDE_PX = 10_000
 """Of the square cut out around a lesion, which may be wider than a long and narrow image is high."""
+FULL_RANGE = (0, 65535)
+_ROWS_AT_ONCE = 256
 
-Box = tuple[int, int, int, int]
-"""x, y, width, height in pixels of the stored image."""
+
+@dataclass(frozen=True)
+class Preparation:
+    """How a file becomes what a network sees. It belongs to a model: serving must do the same."""
+
+    size_px: int
+    """Side of the result."""
+    margin_frac: float
+    """Margin on each side of a lesion box, as a fraction of its longer side."""
+    grey_range: tuple[int, int] = FULL_RANGE
+    """The values of a 16-bit PNG or TIFF that are black and white."""
+    frame: Frame = "middle"
+    """Which frame of a DICOM file."""
+    inpaint_overlays: bool = False
+    """Paint over callipers and letters."""
 
 
-def decode(data: bytes, name: str) -> "NDArray[np.uint8]":
-    """Bytes of an image file to grey uint8 [H, W], as a viewer would show it.
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture."""
 
-    Colour becomes luma (ITU-R BT.601), transparency lies on black, 16 bits are scaled by their full range, EXIF
-    orientation is applied.
+    grey: "NDArray[np.uint8]"
+    """uint8 [H, W], as a viewer would show it: colour as luma (ITU-R BT.601), transparency on black."""
+    coloured: "NDArray[np.bool_] | None"
+    """bool [H, W], which pixels are not grey; None where the file has no colours."""
+    region: Box | None = None
+    """What DICOM calls the region of the ultrasound picture, pixels."""
+
+
+def read_picture(
+    data: bytes, name: str, *, grey_range: tuple[int, int] = FULL_RANGE, frame: Frame = "middle"
+) -> Picture:
+    """Bytes of an image file to pixels. Formats are known by their content; EXIF orientation is applied.
 
     Args:
         data: the file's bytes.
         name: what to call it in messages.
+        grey_range: which values of a 16-bit PNG or TIFF are black and white; what lies outside is clipped.
+        frame: which frame of a DICOM file.
 
     Raises:
         DataError: not an image of a known format, damaged, animated, too large or too small.
     """
+    if len(data) > MAX_BYTES:
+        raise DataError(f"image {name} has {len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    if is_dicom(data):
+        grey, header = read_frame(io.BytesIO(data), name, frame, max_pixels=MAX_PIXELS)
+        _check_size(grey.shape[1], grey.shape[0], name)
+        return Picture(grey, None, header.region)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is lower and is an error
+            # Our own limit on pixels is lower and is an error; odd metadata is not looked at.
+            warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise DataError(f"image {name} has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million")
-        if min(width, height) < MIN_SIDE_PX:
-            raise DataError(f"image {name} has {width} x {height} pixels; at least {MIN_SIDE_PX} on each side")
-        if getattr(image, "n_frames", 1) > 1:
-            raise DataError(f"image {name} holds {getattr(image, 'n_frames', 1)} frames; one is expected")
-        image.load()
-        return _to_grey(ImageOps.exif_transpose(image))
+            _check_size(*image.size, name)
+            if getattr(image, "n_frames", 1) > 1:
+                raise DataError(f"image {name} holds {getattr(image, 'n_frames', 1)} frames; one is expected")
+            image.load()
+            return _picture(ImageOps.exif_transpose(image), grey_range)
     except UnidentifiedImageError:
-        raise DataError(f"image {name} is none of {', '.join(FORMATS)} ({len(data)} bytes)") from None
+        raise DataError(f"image {name} is none of {', '.join(FORMATS)}, DICOM ({len(data)} bytes)") from None
     except DataError:
         raise
     except Exception as error:  # damaged files make Pillow raise nearly anything, TypeError included
         raise DataError(f"image {name} is damaged: {error}") from None
+
+
+def decode(data: bytes, name: str) -> "NDArray[np.uint8]":
+    """The grey pixels of `read_picture`, uint8 [H, W].
+
+    Raises:
+        DataError: as there.
+    """
+    return read_picture(data, name).grey
+
+
+def prepare(data: bytes, box: Box | None, preparation: Preparation, name: str) -> "NDArray[np.uint8]":
+    """A file to the square that a network sees, uint8 [size_px, size_px].
+
+    Args:
+        data: the file's bytes.
+        box: the lesion, in pixels of the stored picture.
+        preparation: how.
+        name: what to call the file in messages.
+
+    Raises:
+        DataError: the file cannot be read, or the box does not lie inside it (inside the DICOM region, if there is
+            one: the rest of such a frame is text).
+    """
+    picture = read_picture(data, name, grey_range=preparation.grey_range, frame=preparation.frame)
+    return prepare_picture(picture, box, preparation, name)
+
+
+def prepare_picture(picture: Picture, box: Box | None, preparation: Preparation, name: str) -> "NDArray[np.uint8]":
+    """The same for a decoded picture."""
+    picture, box = cut_region(picture, box, name)
+    grey = picture.grey
+    if preparation.inpaint_overlays:
+        grey = inpaint(grey, overlay_mask(grey, picture.coloured))
+    return prepare_image(grey, box, size_px=preparation.size_px, margin_frac=preparation.margin_frac, name=name)
+
+
+def cut_region(picture: Picture, box: Box | None, name: str) -> tuple[Picture, Box | None]:
+    """The picture cut to its DICOM region, and the box in pixels of what is left.
+
+    Raises:
+        DataError: the box does not lie inside the region.
+    """
+    if picture.region is None:
+        return picture, box
+    x, y, width, height = picture.region
+    cut = np.ascontiguousarray(picture.grey[y : y + height, x : x + width])
+    _check_size(width, height, name)
+    if box is not None:
+        check_box((box[0] - x, box[1] - y, box[2], box[3]), width, height, f"{name}, cut to its ultrasound region")
+        box = (box[0] - x, box[1] - y, box[2], box[3])
+    return Picture(cut, None), box
 
 
 def encode_png(image: "NDArray[np.uint8]", metadata: "Mapping[str, str] | None" = None) -> bytes:
@@ -102,14 +191,8 @@ def prepare_image(
         side = min(height, width)
         x, y = (width - side) // 2, (height - side) // 2
     else:
+        check_box(box, width, height, name)
         left, top, box_width, box_height = box
-        if box_width < 1 or box_height < 1:
-            raise DataError(f"image {name}: box {box} is empty (x, y, width, height in pixels)")
-        if left < 0 or top < 0 or left + box_width > width or top + box_height > height:
-            raise DataError(
-                f"image {name}: box x={left} y={top} width={box_width} height={box_height} does not lie inside its "
-                f"{width} x {height} pixels"
-            )
         side = max(round(max(box_width, box_height) * (1 + 2 * margin_frac)), 2)
         if side > MAX_ROI_SIDE_PX:
             raise DataError(
@@ -134,16 +217,45 @@ def _inside(start: int, side: int, length: int) -> int:
     return min(max(start, 0), length - side)
 
 
-def _to_grey(image: Image.Image) -> "NDArray[np.uint8]":
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(f"image {name} has {width} x {height} pixels; at most {MAX_PIXELS // 1_000_000} million")
+    if min(width, height) < MIN_SIDE_PX:
+        raise DataError(f"image {name} has {width} x {height} pixels; at least {MIN_SIDE_PX} on each side")
+
+
+def _picture(image: Image.Image, grey_range: tuple[int, int]) -> Picture:
     if image.mode.startswith("I;16") or image.mode == "I":
-        # Pillow itself would saturate: everything above 255 becomes white.
-        wide = np.asarray(image).astype(np.int64)
-        return np.asarray(np.clip(wide, 0, 65535) // 257, dtype=np.uint8)
+        return Picture(_from_wide(np.asarray(image), *grey_range), None)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined black and white")
+    alpha = None
     if image.mode in {"P", "PA", "LA", "RGBA"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        image = image.convert("RGB")
     elif image.mode not in {"L", "RGB"}:
         image = image.convert("RGB")
-    return np.asarray(image.convert("L"), dtype=np.uint8)
+    grey = image.convert("L")
+    coloured = _coloured(image) if image.mode == "RGB" else None
+    if alpha is not None:
+        grey = ImageChops.multiply(grey, alpha)  # that is, on black
+    return Picture(np.asarray(grey, dtype=np.uint8), coloured)
+
+
+def _from_wide(wide: "NDArray[np.generic]", black: int, white: int) -> "NDArray[np.uint8]":
+    """16 bits to 8 by a stated range; Pillow itself would saturate: everything above 255 becomes white."""
+    result = np.empty(wide.shape, np.uint8)
+    for start in range(0, len(wide), _ROWS_AT_ONCE):
+        rows = np.clip(wide[start : start + _ROWS_AT_ONCE].astype(np.int64), black, white) - black
+        result[start : start + _ROWS_AT_ONCE] = rows * 255 // (white - black)
+    return result
+
+
+def _coloured(image: Image.Image) -> "NDArray[np.bool_] | None":
+    """Which pixels of an RGB image are not grey; None when all are, as in most ultrasound stored in colour."""
+    red, green, blue = image.split()
+    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    mask = np.asarray(ImageChops.subtract(lightest, darkest)) > COLOUR_SPREAD
+    return mask if mask.any() else None

@@ -6,6 +6,8 @@ Columns: `case_id` (unique), `patient_id`, `image` (path below the source's root
 
 import difflib
 import hashlib
+import posixpath
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,8 @@ from eusml.errors import DataError
 REQUIRED_COLUMNS = ("case_id", "image", "label")
 BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 TEXT_COLUMNS = ("case_id", "patient_id", "image", "label")
+MAX_TEXT_CHARS = 1000
+"""Of a name, a path or a label. No person writes longer ones; an unclosed quotation mark makes them."""
 _SHOWN = 5
 
 
@@ -86,7 +90,8 @@ def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
         where: what to call it in messages: the path of the file.
 
     Raises:
-        DataError: a column is missing, a cell empty, a `case_id` stands twice, a box is not four numbers.
+        DataError: a column is missing, a cell empty or endless, a `case_id` stands twice, one file is two cases, two
+            labels differ in nothing one sees, a box is not four numbers.
     """
     missing = [name for name in REQUIRED_COLUMNS if name not in table.columns]
     if missing:
@@ -103,11 +108,26 @@ def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
         empty = cells.isna() | (cells == "")
         if empty.any():
             raise DataError(f"{where}: {name} is empty in data row {_listed((np.flatnonzero(empty) + 1).tolist())}")
+        endless = np.flatnonzero(cells.str.len() > MAX_TEXT_CHARS)
+        if len(endless):
+            cell = cells.iloc[endless[0]]
+            raise DataError(
+                f"{where}: {name} in data row {endless[0] + 1} has {len(cell):,} characters, at most "
+                f"{MAX_TEXT_CHARS:,} are expected; it starts with {cell[:40]!r}"
+            )
         table[name] = cells.astype(object)
+    # A Mac writes the letters of a folder's name otherwise than a keyboard does, and both look the same.
+    table["label"] = table["label"].map(lambda label: unicodedata.normalize("NFC", label))
+    _check_labels(table, where)
     twice = table.loc[table["case_id"].duplicated(), "case_id"].unique().tolist()
     if twice:
-        raise DataError(f"{where}: case_id must be unique, but {_listed(twice)} stands more than once")
-    return _check_boxes(table, where)
+        raise DataError(
+            f"{where}: case_id must be unique, but {_listed(twice)} stands more than once. Every image is a case of "
+            "its own; images of one patient share their patient_id, not their case_id"
+        )
+    table = _check_boxes(table, where)
+    _check_files(table, where)
+    return table
 
 
 def two_classes(table: pd.DataFrame, positive_class: str, where: str) -> str:
@@ -119,7 +139,8 @@ def two_classes(table: pd.DataFrame, positive_class: str, where: str) -> str:
     counts = table["label"].value_counts()
     found = ", ".join(f"{name!r} ({count})" for name, count in counts.items())
     if positive_class not in counts.index:
-        near = difflib.get_close_matches(positive_class, list(counts.index), n=1)
+        same = [name for name in counts.index if str(name).casefold() == positive_class.casefold()]
+        near = same or difflib.get_close_matches(positive_class, list(counts.index), n=1)
         hint = near[0] if near else counts.index[-1]
         raise DataError(
             f"{where}: no case is labelled {positive_class!r}; the labels are {found}. Name the class whose "
@@ -134,6 +155,44 @@ def two_classes(table: pd.DataFrame, positive_class: str, where: str) -> str:
         hint = f"; is {rare!r} (case {cases}) a slip for {near[0]!r}?" if near else ""
         raise DataError(f"{where}: exactly two classes are expected, found {found}{hint}")
     return next(str(name) for name in counts.index if name != positive_class)
+
+
+def _check_files(table: pd.DataFrame, where: str) -> None:
+    """Refuse a file that is the image of several cases, unless they are different boxes of one patient."""
+    files = table["image"].map(posixpath.normpath)
+    boxes = [name for name in BOX_COLUMNS if name in table.columns]
+    for _, rows in table[files.duplicated(keep=False)].groupby(files, sort=False):
+        names = f"cases {_listed(rows['case_id'].tolist())}"
+        file = rows["image"].iloc[0]
+        if not boxes or rows.duplicated(boxes).any():
+            raise DataError(
+                f"{where}: {names} have the same image {file!r}; delete all rows of it but one, or name the right files"
+            )
+        if rows["patient_id"].nunique() > 1:
+            raise DataError(
+                f"{where}: {names} are different boxes in one image, {file!r}, so they are of one patient and must "
+                f"share a patient_id; they have {_listed(rows['patient_id'].unique().tolist())}"
+            )
+
+
+def _check_labels(table: pd.DataFrame, where: str) -> None:
+    """Refuse labels that a person reads as one class: another case, full-width letters, characters without a width."""
+    seen: dict[str, str] = {}
+    for label in table["label"].unique():
+        visible = "".join(sign for sign in label if unicodedata.category(sign) != "Cf")
+        earlier = seen.setdefault(unicodedata.normalize("NFKC", visible).casefold(), label)
+        if earlier != label:
+            cases = _listed(table.loc[table["label"] == label, "case_id"].tolist())
+            raise DataError(
+                f"{where}: labels {_told_apart(earlier, label)} would be two classes although they read alike; "
+                f"write one of them everywhere (the second is that of case {cases})"
+            )
+
+
+def _told_apart(first: str, second: str) -> str:
+    """Two texts for a message, in escapes where a person could not tell them apart otherwise."""
+    plain = first.isprintable() and second.isprintable() and first.casefold() == second.casefold()
+    return f"{first!r} and {second!r}" if plain else f"{first!a} and {second!a}"
 
 
 def _check_boxes(table: pd.DataFrame, where: str) -> pd.DataFrame:

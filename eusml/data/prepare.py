@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from eusml.config import DataConfig
-from eusml.data.images import Box, decode, prepare_image
-from eusml.data.manifest import BOX_COLUMNS, TEXT_COLUMNS, Cases, Manifest, two_classes
+from eusml.data.findings import Audit
+from eusml.data.ingest import Ingested, Progress, ingest
+from eusml.data.manifest import TEXT_COLUMNS, Cases, Manifest, two_classes
 from eusml.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,35 +37,46 @@ class Prepared:
         return self.manifest.digest
 
 
-def prepare(cases: Cases, settings: DataConfig, progress: Callable[[Iterable[Any]], Iterable[Any]] = iter) -> Prepared:
-    """Decode every image, cut its region of interest and bring it to `settings.image_size_px`.
+def prepare(cases: Cases, settings: DataConfig, progress: Progress = iter) -> Prepared:
+    """Decode every image, cut its region of interest and bring it to `settings.image_size_px`; without an audit.
 
     Raises:
         DataError: an image is missing or damaged, a box is wrong, or there are not exactly two classes. All images
             are tried before it is raised, and every one that fails is named.
     """
-    negative_class = two_classes(cases.table, settings.positive_class, cases.source)
-    images: list[NDArray[np.uint8]] = []
-    problems: list[str] = []
-    for row in progress(list(cases.table.to_dict("records"))):
-        try:
-            images.append(_prepare_row(cases.root, row, settings))
-        except DataError as error:
-            problems.append(str(error))
+    two_classes(cases.table, settings.positive_class, cases.source)
+    ingested = ingest(cases, settings, progress=progress)
+    problems = [problem for problem in ingested.measures["problem"] if problem]
     if problems:
         raise DataError(_summary(problems, len(cases.table)))
-    stacked = np.stack(images)
-    table = cases.table.assign(
-        y_true=(cases.table["label"] == settings.positive_class).astype(np.int64),
-        pixels_sha256=[hashlib.sha256(image.tobytes()).hexdigest() for image in stacked],
+    return assemble(cases, settings, ingested)
+
+
+def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audit | None = None) -> Prepared:
+    """The cases that are kept, with `group_id` when an audit says who must stay together.
+
+    Raises:
+        DataError: there are not exactly two classes among them.
+    """
+    table = cases.table.reset_index(drop=True)
+    images = ingested.images
+    if audit is not None:
+        table = table.assign(group_id=[f"G{number:06d}" for number in audit.groups])[audit.kept]
+        images = images if audit.kept.all() else images[audit.kept]
+    if table.empty:
+        raise DataError(f"{cases.source}: the audit left none of {len(cases.table)} cases; see its findings")
+    negative_class = two_classes(table, settings.positive_class, cases.source)
+    table = table.assign(
+        y_true=(table["label"] == settings.positive_class).astype(np.int64),
+        pixels_sha256=[hashlib.sha256(image.tobytes()).hexdigest() for image in images],
     )
     return Prepared(
-        Manifest(_as_read(table), cases.source, cases.synthetic, settings.positive_class, negative_class), stacked
+        Manifest(_as_read(table), cases.source, cases.synthetic, settings.positive_class, negative_class), images
     )
 
 
-def save(prepared: Prepared, folder: Path) -> None:
-    """Write table and array; a kill leaves the folder whole or absent."""
+def save(prepared: Prepared, folder: Path, extra: Callable[[Path], None] = lambda _: None) -> None:
+    """Write table and array, and what `extra` writes beside them; a kill leaves the folder whole or absent."""
     draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -78,6 +90,7 @@ def save(prepared: Prepared, folder: Path) -> None:
         "positive_class": manifest.positive_class,
         "negative_class": manifest.negative_class,
     }
+    extra(draft)
     (draft / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)
@@ -101,30 +114,6 @@ def load(folder: Path) -> Prepared:
     if prepared.digest != digest or hashes != table["pixels_sha256"].tolist():
         raise DataError(f"prepared data in {folder} were changed after they were made; delete the folder")
     return prepared
-
-
-def _prepare_row(root: Path, row: dict[str, Any], settings: DataConfig) -> "NDArray[np.uint8]":
-    path = root / row["image"]
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"image {path} of case {row['case_id']} does not exist") from None
-    except OSError as error:
-        raise DataError(f"image {path} of case {row['case_id']} cannot be read: {error.strerror}") from None
-    return prepare_image(
-        decode(data, str(path)),
-        _box(row),
-        size_px=settings.image_size_px,
-        margin_frac=settings.roi_margin_frac,
-        name=str(path),
-    )
-
-
-def _box(row: dict[str, Any]) -> Box | None:
-    if BOX_COLUMNS[0] not in row or pd.isna(row[BOX_COLUMNS[0]]):
-        return None
-    x, y, w, h = (round(row[name]) for name in BOX_COLUMNS)
-    return x, y, w, h
 
 
 def _summary(problems: list[str], total: int) -> str:

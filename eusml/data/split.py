@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from eusml.config import SplitConfig
+from eusml.data.groups import joined
 from eusml.data.manifest import Manifest, table_digest
 from eusml.errors import DataError, LeakageError
 
@@ -38,13 +37,13 @@ class Split:
 def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
     """Hold out a share of each class, or one of `folds` folds; patients stay whole.
 
-    Patients with an image in common, pixel for pixel, are kept together like one patient.
+    Patients with an image in common, pixel for pixel or by what the audit found, are kept together like one patient.
 
     Raises:
         DataError: a class has too few patients for it.
     """
     table = manifest.table[_COLUMNS].reset_index(drop=True)
-    grouped = table.assign(patient_id=_joined_patients(manifest))
+    grouped = table.assign(patient_id=_groups(manifest))
     _check_size(grouped, settings)
     held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
@@ -75,6 +74,11 @@ def check_split(split: Split, manifest: Manifest) -> None:
     shared = table.loc[pixels.isin(_on_both_sides(pixels, table["partition"])), "case_id"].tolist()
     if shared:
         raise LeakageError(f"the same image stands in both train and test, as case {', '.join(shared[:5])}")
+    if "group_id" in manifest.table.columns:
+        groups = manifest.table["group_id"].reset_index(drop=True)
+        near = table.loc[groups.isin(_on_both_sides(groups, table["partition"])), "case_id"].tolist()
+        if near:
+            raise LeakageError(f"nearly the same image stands in both train and test, as case {', '.join(near[:5])}")
     for partition in ("train", "test"):
         lacking = set(table["label"]) - set(table.loc[table["partition"] == partition, "label"])
         if lacking:
@@ -86,16 +90,16 @@ def _on_both_sides(names: "pd.Series[str]", partition: "pd.Series[str]") -> list
     return [str(name) for name in sides[sides > 1].index]
 
 
-def _joined_patients(manifest: Manifest) -> "NDArray[np.object_]":
-    """A name per row: the patient's, or that of the first patient whom identical images tie this one to."""
-    patients, number = np.unique(manifest.table["patient_id"].astype(str), return_inverse=True)
-    _, picture = np.unique(manifest.table["pixels_sha256"].astype(str), return_inverse=True)
-    # Patients and pictures are the two kinds of nodes of a graph, every image is an edge.
-    size = len(patients) + int(picture.max()) + 1
-    edges = coo_array((np.ones(len(number)), (number, len(patients) + picture)), shape=(size, size))
-    _, part = connected_components(edges, directed=False)
-    first = {int(group): name for group, name in reversed(list(zip(part, patients, strict=False)))}
-    return np.array([first[int(part[index])] for index in number], dtype=object)
+def _groups(manifest: Manifest) -> "NDArray[np.object_]":
+    """A name per row: that of the first of all patients who must stay together with this one.
+
+    They share a picture, pixel for pixel after preparation, or the audit found that their pictures are the same.
+    """
+    table = manifest.table
+    reasons = [table[name].tolist() for name in ("patient_id", "pixels_sha256", "group_id") if name in table.columns]
+    group = joined(len(table), reasons)
+    first = pd.Series(table["patient_id"].astype(str).to_numpy(), dtype=object).groupby(group).min()
+    return np.array([first[number] for number in group.tolist()], dtype=np.object_)
 
 
 def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:

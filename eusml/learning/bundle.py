@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from eusml.config import ARCHS, Arch
+from eusml.data.images import Preparation
 from eusml.errors import CheckpointError
 from eusml.files import written_whole
 from eusml.learning.batches import Normalisation, to_device, to_grey
@@ -37,8 +38,8 @@ class ModelSpec:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size_px: int
-    roi_margin_frac: float
+    preparation: Preparation
+    """How a file becomes the image that the network takes."""
     positive_class: str
     negative_class: str
     threshold: float
@@ -65,7 +66,7 @@ class Bundle:
         In fp32 on the CPU and one image at a time: convolution kernels are chosen by batch size, and an answer
         must not depend on which other images were asked about.
         """
-        assert images.shape[1:] == (self.spec.image_size_px, self.spec.image_size_px), images.shape
+        assert images.shape[1:] == (self.spec.preparation.size_px,) * 2, images.shape
         normalise = Normalisation(self.spec.mean, self.spec.std)
         answers = [
             torch.softmax(self.network(normalise(_views(to_grey(image[None]), self.spec.views))).double(), 1)[:, 1]
@@ -124,7 +125,11 @@ def load_bundle(folder: Path) -> Bundle:
 def _read_spec(path: Path) -> ModelSpec:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        spec = ModelSpec(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+        how = fields["preparation"]
+        preparation = Preparation(**{**how, "grey_range": tuple(how["grey_range"])})
+        spec = ModelSpec(
+            **{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "preparation": preparation}
+        )
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"model description {path} cannot be read: {error!r}") from None
     if spec.arch not in ARCHS:

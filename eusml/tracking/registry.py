@@ -22,7 +22,10 @@ from eusml.tracking.runs import Run
 BUNDLE = "bundle"
 """Folder, on disk and inside a logged model, that holds weights and description."""
 
-_REQUIREMENTS = ("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "safetensors", "torch")
+_REQUIREMENTS = (
+    *("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pydicom", "python-gdcm"),
+    *("safetensors", "torch", "torchvision"),
+)
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 
 SIGNATURE = ModelSignature(
@@ -79,7 +82,7 @@ def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> str:
         code_paths=[str(package)],
         signature=SIGNATURE,
         input_example=[example],
-        pip_requirements=[f"{name}=={version(name)}" for name in (*_REQUIREMENTS, "torchvision")],
+        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
     )
     return str(logged.model_id)
 

@@ -25,6 +25,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_I
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from eusml.errors import TrackingError
+from eusml.tables import to_csv_text
 from eusml.tracking.store import client, experiment_id
 
 if TYPE_CHECKING:
@@ -92,8 +93,8 @@ class Run:
         self.text(json.dumps(_without_nan(value), indent=2, default=str, allow_nan=False) + "\n", file)
 
     def table(self, table: pd.DataFrame, file: str) -> None:
-        """A CSV artifact."""
-        self.text(table.to_csv(index=False), file)
+        """A CSV artifact that a spreadsheet opens without running a cell of it."""
+        self.text(to_csv_text(table), file)
 
     def figure(self, figure: "Figure", file: str) -> None:
         """A picture artifact."""

@@ -18,7 +18,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
-from eusml.data.images import Box, decode, prepare_image
+from eusml.data.boxes import Box
+from eusml.data.images import prepare
 from eusml.data.manifest import BOX_COLUMNS
 from eusml.errors import DataError
 from eusml.learning.bundle import load_bundle
@@ -57,13 +58,7 @@ class ServedModel(PythonModel):
         answers: list[dict[str, Any]] = []
         for number, row in enumerate(model_input.to_dict("records"), start=1):
             try:
-                image = prepare_image(
-                    decode(_bytes(row.get("image")), f"in row {number}"),
-                    _box(row),
-                    size_px=spec.image_size_px,
-                    margin_frac=spec.roi_margin_frac,
-                    name=f"in row {number}",
-                )
+                image = prepare(_bytes(row.get("image")), _box(row), spec.preparation, f"in row {number}")
             except DataError as error:
                 raise MlflowException(str(error), error_code=INVALID_PARAMETER_VALUE) from None
             probability = float(self.bundle.scores(image[None])[0])

@@ -94,7 +94,7 @@ def write_cohort(
         write = partial(_write_image, unfinished / "images", view=view, size_px=size_px)
         boxes = _map(write, cases, workers, progress)
         table = _manifest(cases, boxes if view == "frame" else None)
-        table.to_csv(unfinished / "manifest.csv", index=False)
+        (unfinished / "manifest.csv").write_bytes(_csv(table))
         unfinished.chmod(0o755)  # mkdtemp makes it private
         _move(unfinished, folder)
     except BaseException:
@@ -143,6 +143,12 @@ def _write_image(folder: Path, case: PhantomCase, *, view: ViewName, size_px: in
     said.add_text("case_id", case.case_id)
     Image.fromarray(rendered.image).save(folder / f"{case.case_id}.png", pnginfo=said, compress_level=_COMPRESS_LEVEL)
     return rendered.box_px
+
+
+def _csv(table: "pd.DataFrame") -> bytes:
+    from eusml.tables import to_csv_text  # needs pandas; see `_manifest`
+
+    return to_csv_text(table).encode()
 
 
 def _manifest(cases: Sequence[PhantomCase], boxes: list[Box] | None) -> "pd.DataFrame":

@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import pandas as pd
-
 from eusml.config import DataConfig
 from eusml.data.manifest import TEXT_COLUMNS, Cases, check_table
 from eusml.data.phantom import sample_cohort, write_cohort
-from eusml.data.sources.folder import MANIFEST
+from eusml.data.sources.table import MANIFEST
 from eusml.digests import fingerprint
 from eusml.errors import DataError
+from eusml.tables import read_csv
 
 Which = Literal["study", "selection", "fresh"]
 _COHORTS: dict[Which, tuple[str, int]] = {"study": ("P", 0), "selection": ("V", 1), "fresh": ("F", 2)}
@@ -61,5 +60,5 @@ def phantom_cohort(
     if not folder.is_dir():
         cases = sample_cohort(gist, leiomyoma, mode=mode, probe=phantom.probe, seed=seed, prefix=prefix)
         write_cohort(folder, cases, view=phantom.view, size_px=size_px, progress=progress)
-    table = pd.read_csv(folder / MANIFEST, dtype=dict.fromkeys(TEXT_COLUMNS, str))
+    table = read_csv(folder / MANIFEST, TEXT_COLUMNS)
     return Cases(folder, check_table(table, str(folder / MANIFEST)), f"phantom {which}", synthetic=True)

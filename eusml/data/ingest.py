@@ -1,0 +1,252 @@
+"""Every file of a cohort, once: decoded, prepared for the network, measured and sketched for the audit.
+
+Images are worked on in shards. A shard that lies on disk is not made again as long as its files, as `make` would
+judge them by size and time, and the settings are the same: a killed ingestion goes on, a changed file costs one shard.
+"""
+
+import hashlib
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from eusml.config import DataConfig
+from eusml.data.boxes import Box
+from eusml.data.duplicates import SKETCH_SIDE_PX, sketch
+from eusml.data.images import MAX_BYTES, Picture, Preparation, cut_region, prepare_picture, read_picture
+from eusml.data.manifest import BOX_COLUMNS, Cases
+from eusml.data.overlays import overlay_mask
+from eusml.data.parallel import Counted, in_order, processes_for
+from eusml.digests import code_digest
+from eusml.errors import DataError
+from eusml.files import written_whole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+SHARD_IMAGES = 256
+_COLUMNS = ("width_px", "height_px", "bytes", "grey_sd", "overlay_frac", "file_sha256", "problem")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What was found in the files, in the order of the cases."""
+
+    images: "NDArray[np.uint8]"
+    """uint8 [N, S, S]; black where a file could not be read."""
+    sketches: "NDArray[np.uint8]"
+    """uint8 [N, K, K], the whole picture made square and small: what duplicates are found by."""
+    measures: pd.DataFrame
+    """One row per case: width_px, height_px and bytes of the file; grey_sd and overlay_frac of the region of interest
+    (grey levels, and share of pixels); file_sha256; problem, which is empty for a file that was read."""
+
+    @property
+    def readable(self) -> "NDArray[np.bool_]":
+        """Which files could be read, bool [N]."""
+        return np.asarray(self.measures["problem"] == "", dtype=np.bool_)
+
+
+def preparation_of(settings: DataConfig) -> Preparation:
+    """How the settings want a file prepared."""
+    return Preparation(
+        size_px=settings.image_size_px,
+        margin_frac=settings.roi_margin_frac,
+        grey_range=settings.grey_range,
+        frame=settings.dicom.frame,
+        inpaint_overlays=settings.inpaint_overlays,
+    )
+
+
+def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progress: Progress = iter) -> Ingested:
+    """Read every file of the cases.
+
+    Args:
+        cases: what to read.
+        settings: how to prepare it, and in how many processes.
+        folder: where shards are kept between starts; None keeps none.
+        progress: wraps an iterable of all images as they are done.
+
+    Raises:
+        DataError: a decoder crashed. Files that cannot be read raise nothing: they are in `measures`.
+    """
+    preparation = preparation_of(settings)
+    size, side = len(cases.table), preparation.size_px
+    images = np.zeros((size, side, side), np.uint8)
+    sketches = np.zeros((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
+    measured: list[dict[str, Any]] = [{} for _ in range(size)]
+    shards = _shards(cases, preparation, folder)
+    results = in_order(_known_or_made, shards, processes_for(size, settings.workers), _names)
+    done = (
+        (shard, result, at) for shard, result in zip(shards, results, strict=True) for at in range(len(shard.places))
+    )
+    for shard, result, at in progress(Counted(done, size)):
+        place = shard.places[at]
+        images[place], sketches[place] = result.images[at], result.sketches[at]
+        measured[place] = result.measures[at]
+    return Ingested(images, sketches, pd.DataFrame(measured, columns=_COLUMNS))
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One file to read."""
+
+    case_id: str
+    path: Path
+    box: Box | None
+    stamp: tuple[int, int]
+    """Bytes and time of change (ns), which stand for the content, as `make` has it; (-1, 0) for no such file."""
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """Some files of a cohort, always the same ones, and where their results belong."""
+
+    places: tuple[int, ...]
+    items: tuple[_Item, ...]
+    preparation: Preparation
+    file: Path | None
+    """Where the results are kept."""
+
+
+@dataclass(frozen=True)
+class _Result:
+    images: "NDArray[np.uint8]"
+    sketches: "NDArray[np.uint8]"
+    measures: list[dict[str, Any]]
+
+
+def _shards(cases: Cases, preparation: Preparation, folder: Path | None) -> list[_Shard]:
+    """Files are dealt to shards by their names, so that a new file changes one shard and moves no other."""
+    names = cases.table["image"].astype(str).tolist()
+    # A power of two, lest every file moves when one more makes one shard more.
+    count = 1 << max(math.ceil(math.log2(max(len(names), 1) / SHARD_IMAGES)), 0)
+    places: list[list[int]] = [[] for _ in range(count)]
+    for place, name in enumerate(names):
+        places[int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % count].append(place)
+    rows = cases.table.to_dict("records")
+    shards = []
+    for members in (tuple(some) for some in places if some):
+        items = tuple(_item(cases.root, rows[place]) for place in members)
+        shards.append(_Shard(members, items, preparation, folder / _shard_name(items, preparation) if folder else None))
+    return shards
+
+
+def _item(root: Path, row: Mapping[Any, Any]) -> _Item:
+    path = root / str(row["image"])
+    try:
+        status = path.stat()
+        stamp = (status.st_size, status.st_mtime_ns) if path.is_file() else (-1, 0)
+    except OSError:
+        stamp = (-1, 0)
+    return _Item(str(row["case_id"]), path, _box(row), stamp)
+
+
+def _box(row: Mapping[Any, Any]) -> Box | None:
+    if BOX_COLUMNS[0] not in row or pd.isna(row[BOX_COLUMNS[0]]):
+        return None
+    x, y, w, h = (round(row[name]) for name in BOX_COLUMNS)
+    return x, y, w, h
+
+
+def _shard_name(items: tuple[_Item, ...], preparation: Preparation) -> str:
+    known = [repr(preparation), code_digest("ingest", "data"), *(repr(item) for item in items)]
+    return f"{hashlib.sha256(chr(0).join(known).encode()).hexdigest()[:24]}.npz"
+
+
+def _known_or_made(shard: _Shard) -> _Result:
+    return _load(shard) or _work(shard)
+
+
+def _names(shard: _Shard) -> str:
+    return f"one of {len(shard.items)} files such as {shard.items[0].path}"
+
+
+def _work(shard: _Shard) -> _Result:
+    """Read the files of one shard and keep the result."""
+    side = shard.preparation.size_px
+    images = np.zeros((len(shard.items), side, side), np.uint8)
+    sketches = np.zeros((len(shard.items), SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
+    measures = []
+    for at, item in enumerate(shard.items):
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS, np.nan) | {"bytes": item.stamp[0], "file_sha256": ""}
+        try:
+            images[at], sketches[at], found = _read(item, shard.preparation)
+            row |= found | {"problem": ""}
+        except DataError as error:
+            row["problem"] = str(error)
+        measures.append(row)
+    result = _Result(images, sketches, measures)
+    if shard.file is not None:
+        shard.file.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(shard.file) as file:
+            np.savez(file, images=images, sketches=sketches, measures=np.frombuffer(_as_json(measures), np.uint8))
+    return result
+
+
+def _load(shard: _Shard) -> _Result | None:
+    """What an earlier start kept of the shard; None when it is not there or damaged."""
+    if shard.file is None or not shard.file.is_file():
+        return None
+    try:
+        with np.load(shard.file, allow_pickle=False) as kept:
+            measures = json.loads(kept["measures"].tobytes())
+            return _Result(kept["images"], kept["sketches"], measures)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _as_json(measures: list[dict[str, Any]]) -> bytes:
+    return json.dumps(measures).encode()
+
+
+def _read(item: _Item, preparation: Preparation) -> "tuple[NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]":
+    """Prepared image, sketch and measures of one file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    data, name = _bytes_of(item), str(item.path)
+    picture = read_picture(data, name, grey_range=preparation.grey_range, frame=preparation.frame)
+    image = prepare_picture(picture, item.box, preparation, name)
+    height, width = picture.grey.shape
+    inside = _region(picture, item.box, name)
+    found = {
+        "width_px": width,
+        "height_px": height,
+        "grey_sd": float(image.std()),
+        "overlay_frac": float(inside.mean()),
+        "file_sha256": hashlib.sha256(data).hexdigest(),
+    }
+    return image, sketch(picture.grey), found
+
+
+def _bytes_of(item: _Item) -> bytes:
+    if item.stamp[0] < 0:
+        what = "is no file" if item.path.exists() else "does not exist"
+        raise DataError(f"image {item.path} of case {item.case_id} {what}")
+    if item.stamp[0] > MAX_BYTES:
+        raise DataError(f"image {item.path} has {item.stamp[0]:,} bytes; at most {MAX_BYTES:,} are read")
+    try:
+        return item.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"image {item.path} of case {item.case_id} cannot be read: {error.strerror}") from None
+
+
+def _region(picture: Picture, box: Box | None, name: str) -> "NDArray[np.bool_]":
+    """What was drawn into the region of interest, bool: the box, or the square that is cut without one."""
+    picture, box = cut_region(picture, box, name)
+    mask = overlay_mask(picture.grey, picture.coloured)
+    if box is None:
+        height, width = mask.shape
+        side = min(height, width)
+        box = ((width - side) // 2, (height - side) // 2, side, side)
+    x, y, width, height = box
+    return mask[y : y + height, x : x + width]

@@ -1,0 +1,81 @@
+"""Work on many items in several processes, in order and with few of them in memory."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import TypeVar
+
+from eusml.errors import DataError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_WORTH_IT_FROM = 1000
+"""Images from which on starting processes, a second each, is worth it."""
+
+
+class Counted(Iterable[Item]):
+    """Something to go through once that knows how many will come, for a bar with the time left."""
+
+    def __init__(self, items: Iterable[Item], size: int) -> None:
+        self.items, self.size = items, size
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+
+def processes_for(images: int, asked: int | None) -> int:
+    """How many processes to use: as asked, or one per core for many images."""
+    if asked is not None:
+        return asked
+    return len(os.sched_getaffinity(0)) if images >= _WORTH_IT_FROM else 1
+
+
+def in_order(
+    work: Callable[[Item], Result], items: Iterable[Item], processes: int, describe: Callable[[Item], str]
+) -> Iterator[Result]:
+    """`work` of every item, in the order of the items; twice as many as there are processes are ahead at most.
+
+    Args:
+        work: a function that can be sent to another process.
+        items: what it is called with.
+        processes: 1 does everything in this one.
+        describe: names an item in the message when its process died.
+
+    Raises:
+        DataError: a process was ended by the system, or crashed.
+    """
+    if processes == 1:
+        yield from map(work, items)
+        return
+    # Spawned and not forked: the parent may hold threads of torch and of OpenCV, whose locks a fork would copy shut.
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, pool.submit(work, item)))
+            if len(waiting) >= 2 * processes:
+                yield _finished(*waiting.popleft(), describe)
+        while waiting:
+            yield _finished(*waiting.popleft(), describe)
+
+
+def _finished(item: Item, future: "Future[Result]", describe: Callable[[Item], str]) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        raise DataError(
+            "a process that decodes images was ended by the system, for want of memory or because a file crashed a "
+            f"decoder, at {describe(item)} or shortly after; -P data.workers=1 narrows it down"
+        ) from None
+
+
+def _one_thread() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
