@@ -116,7 +116,7 @@ def test_files_that_are_no_images_are_counted(study: Path) -> None:
 
 
 def test_a_folder_of_other_files_is_no_class_that_goes_unnoticed(study: Path) -> None:
-    make(study, "reports/a.pdf")
+    make(study, "reports/a.pdf", "reports/Thumbs.db")
     assert "reports holds no image (.png, " in refused(study)
     assert "only 1 other files and links; fill it, or move it elsewhere" in refused(study)
 

@@ -60,14 +60,21 @@ def test_the_manifests_own_name_may_be_in_capitals_but_not_twice(tmp_path: Path)
 
 
 def test_what_was_understood_rather_than_read_is_said(tmp_path: Path) -> None:
-    table = "Case ID;image;label;size_mm;note\nc1;A.png;GIST;12,5;1,5\nc2;b.png;leiomyoma;7;1.5\n"
+    table = "Case ID;image;label;size_mm;note;n\nc1;A.png;GIST;12,5;1,5;1\nc2;b.png;leiomyoma;7;1.5;2\n"
     cases = read(listed(tmp_path, table))
     assert cases.table["size_mm"].tolist() == [12.5, 7.0]
     assert cases.table["note"].tolist() == ["1,5", "1.5"]  # it cannot be told which of the two is the decimal sign
+    assert cases.table["n"].tolist() == [1, 2]
     columns, commas, case = cases.notes
     assert columns == "manifest.csv: columns were read under other names: 'Case ID' as case_id."
     assert commas == "manifest.csv: decimal commas were read in size_mm."
     assert "1 of the images are written in other upper or lower case" in case
+
+
+def test_a_comma_between_digits_is_text_where_commas_part_the_cells(tmp_path: Path) -> None:
+    table = 'case_id,image,label,size\nc1,a.png,GIST,"1,250"\nc2,b.png,leiomyoma,"7"\n'  # a thousand, perhaps
+    cases = read(listed(tmp_path, table))
+    assert (cases.table["size"].tolist(), cases.notes) == (["1,250", "7"], ())
 
 
 def test_a_synthetic_cohort_stays_one_whatever_the_column_is_called(tmp_path: Path) -> None:

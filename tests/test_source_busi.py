@@ -159,6 +159,7 @@ def test_upper_case_and_what_systems_add(busi: Path) -> None:
     cases = read(busi)
     assert boxes_of(cases)["Benign/benign (1).PNG"] == [5, 3, 20, 11]
     assert Counter(cases.table["label"]) == {"benign": 3, "malignant": 2}
+    assert set(reasons(cases).values()) == {"normal: no lesion"}
 
 
 def test_masks_without_an_image_are_noted(busi: Path) -> None:

@@ -94,6 +94,8 @@ def read_picture(
                 raise DataError(f"image {name} holds {getattr(image, 'n_frames', 1)} frames; one is expected")
             image.load()
             return _picture(ImageOps.exif_transpose(image), grey_range)
+    except Image.DecompressionBombError:  # Pillow's own limit, checked before it tells the size
+        raise DataError(f"image {name} has far too many pixels; at most {MAX_PIXELS // 1_000_000} million") from None
     except UnidentifiedImageError:
         raise DataError(f"image {name} is none of {', '.join(FORMATS)}, DICOM ({len(data)} bytes)") from None
     except DataError:
@@ -229,6 +231,17 @@ def _picture(image: Image.Image, grey_range: tuple[int, int]) -> Picture:
         return Picture(_from_wide(np.asarray(image), *grey_range), None)
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined black and white")
+    grey = np.empty((image.height, image.width), np.uint8)
+    coloured = np.zeros_like(grey, dtype=np.bool_)
+    # Strip by strip: conversions of a whole large picture would take several times its memory.
+    for top in range(0, image.height, _ROWS_AT_ONCE):
+        strip = image.crop((0, top, image.width, min(top + _ROWS_AT_ONCE, image.height)))
+        grey[top : top + _ROWS_AT_ONCE], coloured[top : top + _ROWS_AT_ONCE] = _shown(strip)
+    return Picture(grey, coloured if coloured.any() else None)
+
+
+def _shown(image: Image.Image) -> "tuple[NDArray[np.uint8], NDArray[np.bool_]]":
+    """Grey levels, and which pixels are not grey."""
     alpha = None
     if image.mode in {"P", "PA", "LA", "RGBA"} or "transparency" in image.info:
         image = image.convert("RGBA")
@@ -237,10 +250,15 @@ def _picture(image: Image.Image, grey_range: tuple[int, int]) -> Picture:
     elif image.mode not in {"L", "RGB"}:
         image = image.convert("RGB")
     grey = image.convert("L")
-    coloured = _coloured(image) if image.mode == "RGB" else None
     if alpha is not None:
         grey = ImageChops.multiply(grey, alpha)  # that is, on black
-    return Picture(np.asarray(grey, dtype=np.uint8), coloured)
+    shown = np.asarray(grey, dtype=np.uint8)
+    if image.mode == "L":
+        return shown, np.zeros_like(shown, dtype=np.bool_)
+    red, green, blue = image.split()
+    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    return shown, np.asarray(ImageChops.subtract(lightest, darkest)) > COLOUR_SPREAD
 
 
 def _from_wide(wide: "NDArray[np.generic]", black: int, white: int) -> "NDArray[np.uint8]":
@@ -250,12 +268,3 @@ def _from_wide(wide: "NDArray[np.generic]", black: int, white: int) -> "NDArray[
         rows = np.clip(wide[start : start + _ROWS_AT_ONCE].astype(np.int64), black, white) - black
         result[start : start + _ROWS_AT_ONCE] = rows * 255 // (white - black)
     return result
-
-
-def _coloured(image: Image.Image) -> "NDArray[np.bool_] | None":
-    """Which pixels of an RGB image are not grey; None when all are, as in most ultrasound stored in colour."""
-    red, green, blue = image.split()
-    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
-    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
-    mask = np.asarray(ImageChops.subtract(lightest, darkest)) > COLOUR_SPREAD
-    return mask if mask.any() else None

@@ -45,7 +45,11 @@ def overlay_mask(grey: "NDArray[np.uint8]", coloured: "NDArray[np.bool_] | None"
         & (upright_pixels >= 0.4 * stroke)
     )
     drawn[0] = False  # the background
-    mask = np.asarray(drawn[group], dtype=np.bool_)
+    # Only where there is a group at all: an index of every pixel would take eight times the picture's memory.
+    flat = np.zeros(grey.size, np.bool_)
+    inside = np.flatnonzero(bright)
+    flat[inside] = drawn[group.ravel()[inside]]
+    mask = flat.reshape(grey.shape)
     return mask if coloured is None else mask | coloured
 
 

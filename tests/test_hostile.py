@@ -1,0 +1,123 @@
+"""Files that break programs, through the whole of ingestion and audit; and random bytes through the decoder."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from eusml.data.images import read_picture
+from eusml.errors import DataError
+from tests.dicom_files import dataset, jpeg2000, jpeg_baseline, ramp, rle, written
+from tests.hostile_files import GREY, hostile_files, png, saved
+
+FILES = hostile_files()
+MAX_MEMORY_MB = 500
+
+INGEST = """
+import json, re, sys
+from pathlib import Path
+import pandas as pd
+from eusml.config import AuditConfig, DataConfig
+from eusml.data.audit import audit
+from eusml.data.ingest import ingest
+from eusml.data.manifest import Cases
+root = Path(sys.argv[1])
+names = sorted(path.name for path in root.iterdir())
+table = pd.DataFrame({"case_id": names, "patient_id": names, "image": names, "label": "a"})
+cases = Cases(root, table, "hostile", False)
+settings = DataConfig(source="folder", path=root, image_size_px=64)
+ingested = ingest(cases, settings)
+found = audit(cases, ingested, AuditConfig(unreadable="drop"))
+unreadable = {f.cases[0]: f.detail for f in found.findings if f.kind == "unreadable"}
+# Not ru_maxrss, which starts with the parent's: memory of this program alone.
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+kept = [name for name, keep in zip(names, found.kept) if keep]
+print(json.dumps({"unreadable": unreadable, "kept": kept, "peak_mb": peak, "flow": found.flow.to_dict("records")}))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    root = tmp_path_factory.mktemp("hostile")
+    for name, (data, _) in FILES.items():
+        (root / name).write_bytes(data)
+    done = subprocess.run([sys.executable, "-c", INGEST, str(root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(FILES) >= 40
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_each_file_is_read_or_refused_by_name(name: str, outcome: dict[str, object]) -> None:
+    expected = FILES[name][1]
+    unreadable: dict[str, str] = outcome["unreadable"]  # type: ignore[assignment]
+    if name in unreadable:
+        assert expected, f"refused, but it can be read: {unreadable[name]}"
+        assert re.search(expected, unreadable[name])
+        assert name in unreadable[name]
+    else:
+        assert re.fullmatch(expected, ""), "read, but it must be refused"
+        assert name in outcome["kept"]  # type: ignore[operator]
+
+
+def test_memory_stays_small(outcome: dict[str, object]) -> None:
+    assert outcome["peak_mb"] < MAX_MEMORY_MB  # type: ignore[operator]
+
+
+def test_every_file_is_in_the_flow(outcome: dict[str, object]) -> None:
+    flow = {row["step"]: row["cases"] for row in outcome["flow"]}  # type: ignore[attr-defined]
+    assert flow["found"] == len(FILES) == sum(count for step, count in flow.items() if step != "found")
+
+
+SEEDS = {
+    "png": saved(GREY, "PNG"),
+    "wide": saved((GREY.astype(np.uint16) * 257), "PNG"),
+    "palette": saved(GREY, "PNG"),
+    "jpeg": saved(GREY, "JPEG"),
+    "webp": saved(GREY, "WEBP"),
+    "tiff": saved(GREY, "TIFF", compression="tiff_lzw"),
+    "bmp": saved(GREY, "BMP"),
+    "dicom": written(dataset(ramp(16, 16))),
+    "dicom jpeg": written(jpeg_baseline(ramp(16, 16))),
+    "dicom jpeg 2000": written(jpeg2000(ramp(16, 16))),
+    "dicom rle": written(rle(ramp(16, 16))),
+}
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@example(kind="png", cuts=[], data=b"\x89PNG\r\n\x1a\n")
+@given(
+    kind=st.sampled_from(sorted(SEEDS)),
+    cuts=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 8), st.binary(max_size=8)), max_size=6),
+    data=st.binary(max_size=64),
+)
+def test_whatever_the_bytes_only_our_errors_come_out(
+    kind: str, cuts: list[tuple[int, int, bytes]], data: bytes
+) -> None:
+    mutated = SEEDS[kind]
+    for place, length, replacement in cuts:
+        at = place % (len(mutated) + 1)
+        mutated = mutated[:at] + replacement + mutated[at + length :]
+    for candidate in (mutated, data, mutated + data):
+        try:
+            picture = read_picture(candidate, "x")
+        except DataError as error:
+            assert "x" in str(error)  # noqa: PT017
+        else:
+            assert picture.grey.dtype == np.uint8
+            assert picture.grey.ndim == 2
+
+
+def test_a_bomb_is_small(tmp_path: Path) -> None:
+    assert len(png(9000, 9000, bits=1)) < 10_240 + 10_000
