@@ -196,7 +196,7 @@ def _load(shard: _Shard) -> _Result | None:
     if shard.file is None or not shard.file.is_file():
         return None
     try:
-        with np.load(shard.file, allow_pickle=False) as kept:
+        with shard.file.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             measures = json.loads(kept["measures"].tobytes())
             return _Result(kept["images"], kept["sketches"], measures)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+
+from eusml.data import duplicates
+from eusml.data.duplicates import similar_pairs, sketch
+from eusml.data.overlays import inpaint, overlay_mask
+from tests.pictures import speckled
+
+
+def recompressed(picture: np.ndarray) -> np.ndarray:
+    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+
+
+def resized(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(cv2.resize(picture, (130, 110), interpolation=cv2.INTER_AREA))
+
+
+def cropped(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape
+    return picture[: round(height * 0.97), round(width * 0.05) :].copy()
+
+
+def annotated(picture: np.ndarray) -> np.ndarray:
+    marked = picture.copy()
+    cv2.putText(marked, "RT 3.2 cm", (20, 140), cv2.FONT_HERSHEY_PLAIN, 1.0, 255, 1)
+    for place in ((40, 60), (110, 60), (75, 30), (75, 100)):
+        cv2.drawMarker(marked, place, 255, cv2.MARKER_CROSS, 10, 1)
+    return marked
+
+
+def darkened(picture: np.ndarray) -> np.ndarray:
+    return (255 * (picture / 255.0) ** 1.3).astype(np.uint8)
+
+
+def everything(picture: np.ndarray) -> np.ndarray:
+    return recompressed(annotated(cropped(picture[:, ::-1])))
+
+
+CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda picture: picture,
+    "compression": recompressed,
+    "size": resized,
+    "crop": cropped,
+    "left to right": lambda picture: picture[:, ::-1],
+    "top to bottom": lambda picture: picture[::-1],
+    "half a turn": lambda picture: picture[::-1, ::-1],
+    "annotations": annotated,
+    "gamma": darkened,
+    "all at once": everything,
+}
+BASE = [speckled(seed) for seed in range(12)]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_copies_are_found_and_nothing_else_is(change: str) -> None:
+    copies = [CHANGES[change](picture) for picture in BASE]
+    pairs = similar_pairs(np.stack([sketch(np.ascontiguousarray(picture)) for picture in BASE + copies]))
+    assert [(pair.first, pair.second) for pair in pairs] == [(i, i + 12) for i in range(12)]
+    if change == "none":
+        assert all(pair.agreement == 1.0 and pair.flip == "" for pair in pairs)
+    if change == "left to right":
+        assert {pair.flip for pair in pairs} == {"mirrored left to right"}
+
+
+def test_one_structure_with_another_speckle_is_another_picture() -> None:
+    rng = np.random.default_rng(0)
+    large = cv2.GaussianBlur(BASE[0], (0, 0), 8).astype(np.float32)
+    again = [np.clip(large + 90 * cv2.GaussianBlur(rng.normal(0, 1, large.shape), (0, 0), 1.6), 0, 255) for _ in "ab"]
+    assert similar_pairs(np.stack([sketch(picture.astype(np.uint8)) for picture in again])) == ()
+
+
+def test_blank_pictures_are_like_nothing() -> None:
+    assert similar_pairs(np.zeros((3, 128, 128), np.uint8)[[0]]) == ()
+    flat = np.stack([np.full((128, 128), level, np.uint8) for level in (10, 20, 30)])
+    assert similar_pairs(flat) == ()
+
+
+def test_the_graph_finds_what_all_pairs_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = [everything(picture) for picture in BASE]
+    others = [speckled(seed) for seed in range(100, 300)]
+    sketches = np.stack([sketch(picture) for picture in BASE + copies + others])
+    exact = similar_pairs(sketches)
+    assert len(exact) == 12
+    monkeypatch.setattr(duplicates, "_EXACT_UP_TO", 0)
+    assert [(p.first, p.second) for p in similar_pairs(sketches)] == [(p.first, p.second) for p in exact]
+    assert similar_pairs(sketches) == similar_pairs(sketches)
+
+
+def test_marks_are_told_from_tissue_and_painted_over() -> None:
+    plain = speckled(5) // 2
+    marked = annotated(plain)
+    drawn = marked != plain
+    mask = overlay_mask(marked)
+    assert overlay_mask(plain).sum() == 0
+    assert (mask & drawn).sum() > 0.4 * drawn.sum()  # soft edges of letters are dimmer than what is looked for
+    assert (mask & ~cv2.dilate(drawn.astype(np.uint8), np.ones((3, 3))).astype(bool)).sum() == 0
+    painted = inpaint(marked, mask)
+    assert np.abs(painted.astype(int) - plain)[mask].mean() < 0.5 * np.abs(marked.astype(int) - plain)[mask].mean()
+    assert (painted == plain)[~cv2.dilate(mask.astype(np.uint8), np.ones((5, 5))).astype(bool) & ~drawn].all()
+
+
+def test_a_bright_layer_is_no_mark() -> None:
+    layered = speckled(6) // 2
+    layered[50:53, 10:150] = 250
+    layered[90:92, 40:60] = 250
+    assert overlay_mask(layered).sum() == 0
+
+
+def test_coloured_pixels_are_marks() -> None:
+    coloured = np.zeros((160, 160), bool)
+    coloured[3, 4] = True
+    assert overlay_mask(speckled(7) // 2, coloured).sum() == 1
