@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 import pytest
@@ -7,51 +5,8 @@ import pytest
 from eusml.data import duplicates
 from eusml.data.duplicates import similar_pairs, sketch
 from eusml.data.overlays import inpaint, overlay_mask
-from tests.pictures import speckled
+from tests.pictures import CHANGES, annotated, everything, speckled
 
-
-def recompressed(picture: np.ndarray) -> np.ndarray:
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
-
-
-def resized(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(cv2.resize(picture, (130, 110), interpolation=cv2.INTER_AREA))
-
-
-def cropped(picture: np.ndarray) -> np.ndarray:
-    height, width = picture.shape
-    return picture[: round(height * 0.97), round(width * 0.05) :].copy()
-
-
-def annotated(picture: np.ndarray) -> np.ndarray:
-    marked = picture.copy()
-    cv2.putText(marked, "RT 3.2 cm", (20, 140), cv2.FONT_HERSHEY_PLAIN, 1.0, 255, 1)
-    for place in ((40, 60), (110, 60), (75, 30), (75, 100)):
-        cv2.drawMarker(marked, place, 255, cv2.MARKER_CROSS, 10, 1)
-    return marked
-
-
-def darkened(picture: np.ndarray) -> np.ndarray:
-    return (255 * (picture / 255.0) ** 1.3).astype(np.uint8)
-
-
-def everything(picture: np.ndarray) -> np.ndarray:
-    return recompressed(annotated(cropped(picture[:, ::-1])))
-
-
-CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "none": lambda picture: picture,
-    "compression": recompressed,
-    "size": resized,
-    "crop": cropped,
-    "left to right": lambda picture: picture[:, ::-1],
-    "top to bottom": lambda picture: picture[::-1],
-    "half a turn": lambda picture: picture[::-1, ::-1],
-    "annotations": annotated,
-    "gamma": darkened,
-    "all at once": everything,
-}
 BASE = [speckled(seed) for seed in range(12)]
 
 

@@ -159,16 +159,16 @@ def test_class_folders_that_differ_in_case_only_are_refused(study: Path) -> None
     assert "labels 'GIST' and 'gist' would be two classes although they read alike" in refused(study)
 
 
-def test_links_are_not_followed_to_folders_and_lead_to_files(study: Path) -> None:
+def test_links_are_not_followed_to_folders_and_lead_to_files(study: Path, tmp_path: Path) -> None:
     (study / "GIST" / "loop").symlink_to(study)
     (study / "self").symlink_to("self")
     (study / "leiomyoma" / "gone.png").symlink_to("nowhere.png")
     (study / "leiomyoma" / "linked.png").symlink_to("c.png")
-    (study / "up").symlink_to("..")
+    (study / "other").symlink_to(make(tmp_path / "elsewhere", "d.png"))  # one loop: two are endless when followed
     cases = read(study)
     assert cases.table["image"].tolist()[2:] == ["leiomyoma/c.png", "leiomyoma/linked.png"]
     assert cases.notes == (
-        "Not followed: 2 links to folders (GIST/loop, up); put the folder itself there.",
+        "Not followed: 2 links to folders (GIST/loop, other); put the folder itself there.",
         "Left out: 2 links to a file that does not exist (leiomyoma/gone.png, self).",
     )
 

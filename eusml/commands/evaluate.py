@@ -135,8 +135,14 @@ def _rows(prepared: Prepared, rows: "NDArray[np.int64]") -> Reported:
 
 
 def predictions(cases: pd.DataFrame, y_score: "NDArray[np.float64]", threshold: float) -> pd.DataFrame:
-    """Table of answers: case_id, patient_id, y_true, y_score (probability of the positive class), y_pred."""
+    """Table of answers: case_id, patient_id, y_true, y_score (probability of the positive class), y_pred.
+
+    Where the audit tied patients together because their pictures are the same, `patient_id` is that of the first: two
+    copies of a picture are no two observations, and intervals resample patients.
+    """
     table = cases[["case_id", "patient_id", "y_true"]].copy()
+    if "group_id" in cases.columns:
+        table["patient_id"] = cases["group_id"]
     return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
 
 

@@ -31,3 +31,11 @@ def joined(size: int, names: Sequence[Sequence[object]], pairs: Sequence[tuple[i
     _, part = connected_components(graph, directed=False)
     _, number = np.unique(part[:size], return_inverse=True)
     return np.asarray(number, dtype=np.int64)
+
+
+def first_names(groups: "NDArray[np.int64]", names: Sequence[str]) -> list[str]:
+    """For every row the first of all names of its group, in the order of the alphabet."""
+    first: dict[int, str] = {}
+    for group, name in zip(groups.tolist(), names, strict=True):
+        first[group] = min(name, first.get(group, name))
+    return [first[group] for group in groups.tolist()]

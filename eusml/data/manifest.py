@@ -6,7 +6,6 @@ Columns: `case_id` (unique), `patient_id`, `image` (path below the source's root
 
 import difflib
 import hashlib
-import posixpath
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,11 +158,9 @@ def two_classes(table: pd.DataFrame, positive_class: str, where: str) -> str:
 
 def _check_files(table: pd.DataFrame, where: str) -> None:
     """Refuse a file that is the image of several cases, unless they are different boxes of one patient."""
-    files = table["image"].map(posixpath.normpath)
     boxes = [name for name in BOX_COLUMNS if name in table.columns]
-    for _, rows in table[files.duplicated(keep=False)].groupby(files, sort=False):
+    for file, rows in table[table["image"].duplicated(keep=False)].groupby("image", sort=False):
         names = f"cases {_listed(rows['case_id'].tolist())}"
-        file = rows["image"].iloc[0]
         if not boxes or rows.duplicated(boxes).any():
             raise DataError(
                 f"{where}: {names} have the same image {file!r}; delete all rows of it but one, or name the right files"

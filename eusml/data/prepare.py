@@ -6,20 +6,22 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from eusml.config import DataConfig
 from eusml.data.findings import Audit
+from eusml.data.groups import first_names
 from eusml.data.ingest import Ingested, Progress, ingest
 from eusml.data.manifest import TEXT_COLUMNS, Cases, Manifest, two_classes
 from eusml.errors import DataError
+from eusml.tables import from_csv_text, read_csv, to_csv_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_TEXT = (*TEXT_COLUMNS, "group_id", "pixels_sha256")
 _TABLE, _IMAGES, _META = "manifest.csv", "images.npy", "meta.json"
 
 
@@ -53,7 +55,7 @@ def prepare(cases: Cases, settings: DataConfig, progress: Progress = iter) -> Pr
 
 
 def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audit | None = None) -> Prepared:
-    """The cases that are kept, with `group_id` when an audit says who must stay together.
+    """The cases that are kept; with an audit, `group_id` is the first of all patients who must stay together.
 
     Raises:
         DataError: there are not exactly two classes among them.
@@ -61,17 +63,25 @@ def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audi
     table = cases.table.reset_index(drop=True)
     images = ingested.images
     if audit is not None:
-        table = table.assign(group_id=[f"G{number:06d}" for number in audit.groups])[audit.kept]
+        table = table.assign(group_id=first_names(audit.groups, table["patient_id"].tolist()))[audit.kept]
         images = images if audit.kept.all() else images[audit.kept]
     if table.empty:
         raise DataError(f"{cases.source}: the audit left none of {len(cases.table)} cases; see its findings")
     negative_class = two_classes(table, settings.positive_class, cases.source)
+    # As it reads back from its file, so that a digest does not depend on who made it.
     table = table.assign(
         y_true=(table["label"] == settings.positive_class).astype(np.int64),
         pixels_sha256=[hashlib.sha256(image.tobytes()).hexdigest() for image in images],
     )
     return Prepared(
-        Manifest(_as_read(table), cases.source, cases.synthetic, settings.positive_class, negative_class), images
+        Manifest(
+            from_csv_text(to_csv_text(table), _TEXT),
+            cases.source,
+            cases.synthetic,
+            settings.positive_class,
+            negative_class,
+        ),
+        images,
     )
 
 
@@ -81,7 +91,7 @@ def save(prepared: Prepared, folder: Path, extra: Callable[[Path], None] = lambd
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     manifest = prepared.manifest
-    manifest.table.to_csv(draft / _TABLE, index=False)
+    (draft / _TABLE).write_text(to_csv_text(manifest.table), encoding="utf-8", newline="")
     np.save(draft / _IMAGES, prepared.images)
     meta = {
         "digest": prepared.digest,
@@ -104,7 +114,7 @@ def load(folder: Path) -> Prepared:
     """
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
-        table = _read_table(folder / _TABLE)
+        table = read_csv(folder / _TABLE, _TEXT)
         images = np.load(folder / _IMAGES, allow_pickle=False)
         digest = meta.pop("digest")
         prepared = Prepared(Manifest(table=table, **meta), images)
@@ -120,15 +130,3 @@ def _summary(problems: list[str], total: int) -> str:
     shown = "\n  ".join(problems[:10])
     more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
     return shown if len(problems) == 1 else f"{len(problems)} of {total} images cannot be used:\n  {shown}{more}"
-
-
-def _as_read(table: pd.DataFrame) -> pd.DataFrame:
-    """The table as it reads back from its CSV, so that a digest does not depend on who made it."""
-    import io
-
-    return _read_table(io.StringIO(table.to_csv(index=False)))
-
-
-def _read_table(source: Any) -> pd.DataFrame:
-    table = pd.read_csv(source, dtype=dict.fromkeys(TEXT_COLUMNS, str), keep_default_na=False, na_values=[""])
-    return table

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from eusml.config import SplitConfig
-from eusml.data.groups import joined
+from eusml.data.groups import first_names, joined
 from eusml.data.manifest import Manifest, table_digest
 from eusml.errors import DataError, LeakageError
 
@@ -98,8 +98,7 @@ def _groups(manifest: Manifest) -> "NDArray[np.object_]":
     table = manifest.table
     reasons = [table[name].tolist() for name in ("patient_id", "pixels_sha256", "group_id") if name in table.columns]
     group = joined(len(table), reasons)
-    first = pd.Series(table["patient_id"].astype(str).to_numpy(), dtype=object).groupby(group).min()
-    return np.array([first[number] for number in group.tolist()], dtype=np.object_)
+    return np.array(first_names(group, table["patient_id"].astype(str).tolist()), dtype=np.object_)
 
 
 def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:

@@ -144,7 +144,7 @@ def _kind(entry: "os.DirEntry[str]") -> Kind:
     except OSError:
         return "link to nowhere" if entry.is_symlink() else "other"
     if stat.S_ISDIR(status.st_mode):
-        return "folder"
+        return "link to a folder"
     if not stat.S_ISREG(status.st_mode):
         return "other"  # a pipe would be waited for
     if name.endswith(DICOM_SUFFIXES):
