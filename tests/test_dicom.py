@@ -167,7 +167,12 @@ def without(*names: str) -> Dataset:
     return found
 
 
+def cut_jpeg() -> Dataset:
+    return compressed(jpeg_baseline(GREY), [codestream(GREY, "JPEG", quality=95)[:-700]], "1.2.840.10008.1.2.4.50")
+
+
 BAD = {
+    "jpeg cut short": (written(cut_jpeg()), "damaged"),
     "cut short": (written(dataset(GREY))[:-500], "damaged"),
     "cut in the header": (written(dataset(GREY))[:700], "without pixels|damaged"),
     "only a header": (b"\0" * 128 + b"DICM", "transfer syntax|damaged|without"),

@@ -100,7 +100,7 @@ def read_frame(
         index = _index(frame, header.frames, name)
         if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
             _check_codestream(file, index, header, name)
-        return _shown(_pixels(file, index), dataset), header
+        return _shown(_pixels(file, index, dataset), dataset), header
 
 
 def _dataset(file: BinaryIO, name: str) -> "Dataset":
@@ -204,11 +204,14 @@ def _codestream_size(data: bytes) -> tuple[int, int] | None:
     return 0, 0  # a JPEG that never says its size is refused by the comparison
 
 
-def _pixels(file: BinaryIO, index: int) -> "NDArray[Any]":
+def _pixels(file: BinaryIO, index: int, dataset: "Dataset") -> "NDArray[Any]":
     from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import JPEGBaseline8Bit
 
     file.seek(0)
-    pixels: NDArray[Any] = pixel_array(file, index=index)
+    # GDCM takes a JPEG that is cut short for a whole one and shows grey where it ends; Pillow refuses it.
+    plugin = "pillow" if dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit else ""
+    pixels: NDArray[Any] = pixel_array(file, index=index, decoding_plugin=plugin)
     return pixels
 
 
