@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,12 +83,9 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
     sketches = np.zeros((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
     measured: list[dict[str, Any]] = [{} for _ in range(size)]
     shards = _shards(cases, preparation, folder)
-    results = in_order(_known_or_made, shards, processes_for(size, settings.workers), _names)
-    done = (
-        (shard, result, at) for shard, result in zip(shards, results, strict=True) for at in range(len(shard.places))
-    )
-    for shard, result, at in progress(Counted(done, size)):
-        place = shard.places[at]
+    results = _results(shards, processes_for(size, settings.workers))
+    done = ((result, at, place) for shard, result in results for at, place in enumerate(shard.places))
+    for result, at, place in progress(Counted(done, size)):
         images[place], sketches[place] = result.images[at], result.sketches[at]
         measured[place] = result.measures[at]
     return Ingested(images, sketches, pd.DataFrame(measured, columns=_COLUMNS))
@@ -161,8 +158,12 @@ def _shard_name(items: tuple[_Item, ...], preparation: Preparation) -> str:
     return f"{hashlib.sha256(chr(0).join(known).encode()).hexdigest()[:24]}.npz"
 
 
-def _known_or_made(shard: _Shard) -> _Result:
-    return _load(shard) or _work(shard)
+def _results(shards: list[_Shard], processes: int) -> Iterator[tuple[_Shard, _Result]]:
+    """Every shard and its result; only what an earlier start did not keep is sent to other processes."""
+    kept = [shard.file is not None and shard.file.is_file() for shard in shards]
+    made = in_order(_work, [shard for shard, known in zip(shards, kept, strict=True) if not known], processes, _names)
+    for shard, known in zip(shards, kept, strict=True):
+        yield shard, (_load(shard) or _work(shard)) if known else next(made)
 
 
 def _names(shard: _Shard) -> str:
