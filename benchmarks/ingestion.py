@@ -100,7 +100,7 @@ def measure(folder: Path, count: int) -> dict[str, float]:
 
 def main(sizes: list[int]) -> None:
     """Print a row per size."""
-    columns = "images", "images/s", "again, images/s", "search, s", "images/s", "own memory, MB", "with files, MB", "copies"
+    columns = "images", "images/s", "again, images/s", "search, s", "images/s", "own memory, MB", "with files", "copies"
     print(f"| {' | '.join(columns)} |")
     print("|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as work:

@@ -274,6 +274,15 @@ def test_a_size_in_a_header_is_not_believed(bombs: Path, tmp_path: Path) -> None
     refused(archive, "damaged")
 
 
+def test_what_the_headers_say_themselves_is_refused_before_a_byte_is_unpacked(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "said.zip", {"a.png": bytes(2_000_000)})
+    data = bytearray(archive.read_bytes())
+    data[40:60] = b"\xff" * 20
+    archive.write_bytes(data)
+    refused(archive, "damaged")
+    refused(archive, r"unfolds to more than 0\.001 GB", Limits(total_bytes=1_000_000))
+
+
 def test_many_members_that_share_their_bytes_are_counted_each(tmp_path: Path) -> None:
     """A zip whose directory lists one member a thousand times (Fifield 2019, a better zip bomb)."""
     block = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()

@@ -1,0 +1,94 @@
+"""The audit as a person meets it: what stops the run, what is logged, and where pictures go."""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from eusml.__main__ import main
+from eusml.data.images import encode_png
+from tests.pictures import everything, speckled
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Class folders of six pictures each, one of them with a changed copy in its own class."""
+    folder = tmp_path / "images"
+    for number in range(12):
+        label = "GIST" if number % 2 else "LM"
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        (folder / label / f"{number}.png").write_bytes(encode_png(speckled(number)))
+    (folder / "LM" / "copy.png").write_bytes(encode_png(everything(speckled(0))))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_ARTIFACT_URI", str(tmp_path / "artifacts"))
+    return folder
+
+
+def run_data(root: Path, *more: str) -> int:
+    return main(["data", "--experiment", "experiments/folder.yaml", "--data.path", str(root), "--work_dir",
+                 str(root.parent / "work"), "--data.image_size_px", "32", *more])  # fmt: skip
+
+
+def last_run() -> Run:
+    return MlflowClient().search_runs(["0"], order_by=["attributes.start_time DESC"])[0]
+
+
+def artifacts(run: Run, folder: str | None = None) -> set[str]:
+    found = set()
+    for file in MlflowClient().list_artifacts(run.info.run_id, folder):
+        found |= artifacts(run, file.path) if file.is_dir else {file.path}
+    return found
+
+
+def artifact(run: Run, name: str, folder: Path) -> str:
+    return Path(MlflowClient().download_artifacts(run.info.run_id, name, str(folder))).read_text()
+
+
+def test_findings_are_logged_and_pictures_stay_at_home(root: Path, tmp_path: Path) -> None:
+    assert run_data(root) == 0
+    run = last_run()
+    assert {"audit/audit.html", "audit/findings.csv", "audit/flow.csv", "manifest.csv", "split.csv"} <= artifacts(run)
+    assert not [name for name in artifacts(run) if name.endswith((".png", ".jpg"))]
+    assert "<img" not in artifact(run, "audit/audit.html", tmp_path)
+    (page,) = (root.parent / "work" / "audit").rglob("audit.html")
+    assert page.read_text().count("<img") == 1
+    assert run.data.metrics["data/same_picture_pairs"] == 1
+    sides = pd.read_csv(MlflowClient().download_artifacts(run.info.run_id, "split.csv", str(tmp_path)))
+    sides = sides.set_index("case_id")["partition"]
+    assert sides["LM/0.png"] == sides["LM/copy.png"]
+
+
+def test_pictures_are_logged_when_asked(root: Path, tmp_path: Path) -> None:
+    assert run_data(root, "--data.audit.log_images", "true") == 0
+    run = last_run()
+    assert "images.png" in artifacts(run)
+    assert artifact(run, "audit/audit.html", tmp_path).count("<img") == 1
+
+
+def test_a_label_conflict_stops_with_its_ways_out_and_a_page(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "GIST" / "again.png").write_bytes(encode_png(speckled(0)))
+    assert run_data(root) == 2
+    said = capsys.readouterr().err
+    assert "GIST/again.png is GIST, LM/0.png is LM, LM/copy.png is LM" in said
+    assert "-P data.audit.label_conflicts=drop_both" in said
+    assert "Traceback" not in said
+    run = last_run()
+    assert run.info.status == "FAILED"
+    assert "stops the run" in artifact(run, "audit/findings.csv", tmp_path)
+    assert run_data(root, "--data.audit.label_conflicts", "drop_both") == 0
+    flow = artifact(last_run(), "audit/flow.csv", tmp_path / "second")
+    assert flow.splitlines()[1:] == ["found,14", '"excluded: same picture, two labels",3', "kept,11"]
+
+
+def test_an_archive_is_read_like_its_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = shutil.make_archive(str(root.parent / "upload"), "zip", root.parent, "images")
+    assert run_data(root) == 0
+    assert run_data(Path(archive)) == 0
+    assert "[data] reused: inputs, settings and code are those of run" in capsys.readouterr().out
