@@ -162,6 +162,7 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         "cut.dcm": (written(dataset(GREY))[:-900], "damaged"),
         "no_pixels.dcm": (written(dataset(GREY))[:900], "damaged|without"),
         "claims_10000_frames.dcm": (written(dataset(GREY, NumberOfFrames=10_000)), "damaged"),
+        "has_10000_frames.dcm": (written(dataset(np.zeros((10_000, 16, 16), np.uint8))), OK),
         "ten_frames.dcm": (written(ten_frames), OK),
         "huge.dcm": (written(dataset(GREY, Rows=60_000, Columns=60_000)), "60000 x 60000 pixels"),
         "rle.dcm": (written(rle(GREY)), OK),

@@ -17,6 +17,7 @@ from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.tracking import registry, runs, store
 from tests.conftest import two_classes
+from tests.dicom_files import dataset, written
 
 TAGS = {"eusml.stage": "train"}
 QUIET = "MLFLOW_DISABLE_TELEMETRY=true"
@@ -182,6 +183,9 @@ def test_registered_once_promoted_and_answering(logged: str, bundle: Path, store
     assert answer["label"].tolist() == ["GIST" if p >= 0.5 else "leiomyoma" for p in expected]
     assert answer["synthetic"].all()
     assert answer["notice"].str.contains("SYNTHETIC").all()
+
+    dicom = [base64.b64encode(written(dataset(image))).decode() for image in images]
+    assert model.predict(pd.DataFrame({"image": dicom}))["probability"].tolist() == expected
 
     boxed = rows.assign(bbox_x=4.0, bbox_y=4.0, bbox_w=20.0, bbox_h=20.0)
     cut = prepare_image(images[0], (4, 4, 20, 20), size_px=32, margin_frac=0.15, name="")
