@@ -209,6 +209,17 @@ def test_sparse_members_are_refused(tmp_path: Path) -> None:
     refused(path, r"'huge\.png', a sparse file")
 
 
+def test_a_size_below_zero_is_refused(tmp_path: Path) -> None:
+    """tarfile would go back, and round and round (CVE-2025-8194)."""
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" + (256**11 - 1024).to_bytes(11, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "back.tar"
+    path.write_bytes(bytes(header) + bytes(10240))
+    refused(path, "a header points back")
+
+
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])
 @pytest.mark.parametrize(
     ("first", "second"),
@@ -346,7 +357,7 @@ def test_names_of_a_zip_that_says_no_encoding(tmp_path: Path, encoding: str, exp
 
 
 def test_western_names_stay_what_they_are(tmp_path: Path) -> None:
-    for number, name in enumerate(["Müller Straße.png", "ñandú ÑÉ.png", "Größe.png"]):
+    for number, name in enumerate(["Müller Straße.png", "ñandú ÑÉ.png", "Größe.png", "íó.png"]):
         raw = name.encode("cp437")
         path = write_zip(tmp_path / f"{number}.zip", {"x" * len(raw): b"a"})
         path.write_bytes(path.read_bytes().replace(b"x" * len(raw), raw))
