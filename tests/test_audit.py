@@ -126,6 +126,14 @@ def test_two_blank_pictures_are_not_the_same_picture(tmp_path: Path) -> None:
     assert kinds(found) == [("blank", "kept"), ("blank", "kept")]
 
 
+def test_copies_across_published_folds_are_reported(tmp_path: Path) -> None:
+    pictures = [*PICTURES, PICTURES[0][::-1].copy(), PICTURES[1][::-1].copy()]
+    found = audited(cohort(tmp_path, pictures, "aaabbbaa", published_fold=[0, 1, 2, 0, 1, 2, 1, 1]))
+    (finding,) = [finding for finding in found.findings if finding.kind == "same picture, two folds"]
+    assert finding.cases == ("c0", "c6")
+    assert "1 pairs" in finding.detail
+
+
 def test_covariates_and_rare_classes_are_reported(tmp_path: Path) -> None:
     cases = cohort(tmp_path, [speckled(seed) for seed in range(21)], "a" * 20 + "b",
                    size_mm=[10.0] * 19 + [np.nan, -1.0], age_years=[50] * 20 + [500])  # fmt: skip

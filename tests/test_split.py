@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +156,34 @@ def test_a_table_reads_back_with_the_same_digest(tmp_path: Path) -> None:
     split = make_split(STUDY, SplitConfig())
     split.table.to_csv(tmp_path / "split.csv", index=False)
     assert Split(pd.read_csv(tmp_path / "split.csv")).digest == split.digest
+
+
+def published(folds: list[int], groups: list[str] | None = None) -> Manifest:
+    rows = [(f"p{i}", "ab"[i % 2]) for i in range(len(folds))]
+    manifest = manifest_of(rows)
+    table = manifest.table.assign(published_fold=folds)
+    return replace(manifest, table=table if groups is None else table.assign(group_id=groups))
+
+
+def test_a_published_fold_is_held_out_as_it_is() -> None:
+    manifest = published([0, 0, 1, 1, 2, 2])
+    split = make_split(manifest, SplitConfig(published=True, fold=1))
+    assert split.table["partition"].tolist() == ["train", "train", "test", "test", "train", "train"]
+    with pytest.raises(DataError, match=r"fold 3 does not exist: the published folds are \[0, 1, 2\]"):
+        make_split(manifest, SplitConfig(published=True, fold=3))
+    with pytest.raises(DataError, match="needs the column published_fold"):
+        make_split(STUDY, SplitConfig(published=True))
+    with pytest.raises(ValueError, match="give one of them"):
+        SplitConfig(published=True, folds=5)
+
+
+def test_copies_of_a_published_fold_are_neither_trained_on_nor_reported() -> None:
+    # The picture of the third case, in fold 1, is also the fifth case, in fold 2.
+    manifest = published([0, 0, 1, 1, 2, 2], ["p0", "p1", "p2", "p3", "p2", "p5"])
+    split = make_split(manifest, SplitConfig(published=True, fold=1))
+    assert split.table["partition"].tolist() == ["train", "train", "test", "test", "left out", "train"]
+    assert split.indices("train").tolist() == [0, 1, 5]
+    assert split.indices("test").tolist() == [2, 3]
+    check_split(split, manifest)
+    with pytest.raises(LeakageError, match="nearly the same image"):
+        check_split(Split(split.table.replace("left out", "train")), manifest)

@@ -28,12 +28,19 @@ class SplitConfig(Section):
     folds: Annotated[int, Field(ge=2)] | None = None
     """Hold out one of this many folds instead of `test_frac`."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """Which fold is held out, from 0; only with `folds`."""
+    """Which fold is held out, from 0; only with `folds` or `published`."""
+    published: bool = False
+    """Hold out a fold that came with the data (GIST514-DB's five) exactly as it is. Training images that show what an
+    image of that fold shows are left out, for nobody made those folds with that in mind."""
     seed: Seed = 0
     """Seed of the draw."""
 
     @model_validator(mode="after")
     def _fold_exists(self) -> "SplitConfig":
+        if self.published:
+            if self.folds is not None:
+                raise ValueError("published folds come with the data; folds makes new ones: give one of them")
+            return self
         if self.fold >= (self.folds or 1):
             raise ValueError(f"fold {self.fold} does not exist: folds is {self.folds}, folds count from 0")
         return self

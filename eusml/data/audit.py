@@ -12,6 +12,7 @@ from eusml.data.findings import Audit, Decision, Finding, Kind
 from eusml.data.groups import joined
 from eusml.data.ingest import Ingested
 from eusml.data.manifest import Cases, Exclusion
+from eusml.data.split import FOLD_COLUMN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +55,7 @@ def audit(
     pairs = _pairs(ingested, readable & ~blank, progress) if settings.near_duplicates else ()
     _label_conflicts(draft, table, pairs, settings)
     _same_pictures(draft, table, pairs)
+    _across_folds(draft, table, pairs)
     _patient_conflicts(draft, table, settings)
     _drawn_marks(draft, table, ingested.measures)
     _small_regions(draft, ingested)
@@ -125,6 +127,21 @@ def _same_pictures(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]) 
         how = f", {pair.flip}" if pair.flip else ""
         detail = f"{draft.ids[pair.first]} and {draft.ids[pair.second]}{how} (agreement {pair.agreement:.2f})"
         draft.add("same picture", [pair.first, pair.second], detail, otherwise="grouped")
+
+
+def _across_folds(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]) -> None:
+    """Copies that published folds part: results printed for such folds are of pictures that were trained on."""
+    if FOLD_COLUMN not in table.columns:
+        return
+    folds = table[FOLD_COLUMN].tolist()
+    parted = [pair for pair in pairs if folds[pair.first] != folds[pair.second]]
+    if parted:
+        places = sorted({place for pair in parted for place in (pair.first, pair.second)})
+        detail = (
+            f"{len(parted)} pairs of the same picture stand in different published folds; with split.published, what "
+            "the held-out fold shares with others is left out of training"
+        )
+        draft.add("same picture, two folds", places, detail, otherwise="reported")
 
 
 def _patient_conflicts(draft: _Draft, table: pd.DataFrame, settings: AuditConfig) -> None:

@@ -20,6 +20,7 @@ Decision = Literal["stops the run", "dropped", "grouped", "kept", "reported"]
 Kind = Literal[
     "unreadable",
     "same picture, two labels",
+    "same picture, two folds",
     "one patient, two labels",
     "blank",
     "same picture",

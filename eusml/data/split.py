@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Partition = Literal["train", "test"]
+LEFT_OUT = "left out"
+"""Neither trained on nor reported: it would be the same picture as a reported one."""
+FOLD_COLUMN = "published_fold"
+"""Column of the manifest with the fold that a case was published in, from 0."""
 _COLUMNS = ["case_id", "patient_id", "label"]
 
 
 @dataclass(frozen=True)
 class Split:
-    """One row per case: `case_id`, `patient_id`, `label`, `partition`."""
+    """One row per case: `case_id`, `patient_id`, `label`, `partition` (train, test; of published folds left out, too)."""
 
     table: pd.DataFrame
 
@@ -44,6 +48,8 @@ def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
     """
     table = manifest.table[_COLUMNS].reset_index(drop=True)
     grouped = table.assign(patient_id=_groups(manifest))
+    if settings.published:
+        return _published(manifest, grouped, settings.fold)
     _check_size(grouped, settings)
     held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
@@ -64,9 +70,9 @@ def check_split(split: Split, manifest: Manifest) -> None:
         differing = sorted(set(table["case_id"]) ^ set(expected["case_id"]))[:5]
         what = f"only one of them has case {', '.join(differing)}" if differing else "order, patients or labels differ"
         raise DataError(f"the split does not fit the manifest: {what}; make the split anew")
-    unknown = sorted(set(table["partition"]) - {"train", "test"})
+    unknown = sorted(set(table["partition"]) - {"train", "test", LEFT_OUT})
     if unknown:
-        raise DataError(f"the split knows train and test, found {', '.join(map(repr, unknown))}")
+        raise DataError(f"the split knows train, test and {LEFT_OUT}, found {', '.join(map(repr, unknown))}")
     both = _on_both_sides(table["patient_id"], table["partition"])
     if both:
         raise LeakageError(f"patient {', '.join(both[:5])} stands in both train and test")
@@ -86,7 +92,8 @@ def check_split(split: Split, manifest: Manifest) -> None:
 
 
 def _on_both_sides(names: "pd.Series[str]", partition: "pd.Series[str]") -> list[str]:
-    sides = partition.groupby(names).nunique()
+    used = partition != LEFT_OUT
+    sides = partition[used].groupby(names[used]).nunique()
     return [str(name) for name in sides[sides > 1].index]
 
 
@@ -99,6 +106,23 @@ def _groups(manifest: Manifest) -> "NDArray[np.object_]":
     reasons = [table[name].tolist() for name in ("patient_id", "pixels_sha256", "group_id") if name in table.columns]
     group = joined(len(table), reasons)
     return np.array(first_names(group, table["patient_id"].astype(str).tolist()), dtype=np.object_)
+
+
+def _published(manifest: Manifest, grouped: pd.DataFrame, fold: int) -> Split:
+    """A fold as it was published, and of the rest whatever shares no group with it."""
+    if FOLD_COLUMN not in manifest.table.columns:
+        raise DataError(f"split.published needs the column {FOLD_COLUMN}, which {manifest.source} does not bring")
+    folds = pd.to_numeric(manifest.table[FOLD_COLUMN].reset_index(drop=True))
+    if fold not in set(folds):
+        raise DataError(
+            f"fold {fold} does not exist: the published folds are {sorted(set(folds.dropna().astype(int)))}"
+        )
+    held_out = (folds == fold).to_numpy()
+    shared = ~held_out & grouped["patient_id"].isin(set(grouped.loc[held_out, "patient_id"])).to_numpy()
+    partition = np.where(held_out, "test", np.where(shared, LEFT_OUT, "train"))
+    split = Split(manifest.table[_COLUMNS].reset_index(drop=True).assign(partition=partition))
+    check_split(split, manifest)
+    return split
 
 
 def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:

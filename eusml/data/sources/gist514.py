@@ -22,10 +22,10 @@ from eusml.config import DataConfig
 from eusml.data.boxes import Box
 from eusml.data.images import SUFFIXES
 from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.split import FOLD_COLUMN
 from eusml.errors import DataError
 
 FOLDS = 5
-FOLD_COLUMN = "published_fold"
 """The fold, from 0, whose `val` file lists the image."""
 
 _LABELS = {1: "leiomyoma", 2: "GIST"}
