@@ -24,7 +24,7 @@ _COLUMNS = ["case_id", "patient_id", "label"]
 
 @dataclass(frozen=True)
 class Split:
-    """One row per case: `case_id`, `patient_id`, `label`, `partition` (train, test; of published folds left out, too)."""
+    """One row per case: `case_id`, `patient_id`, `label`, `partition` (train, test, or left out of published folds)."""
 
     table: pd.DataFrame
 
