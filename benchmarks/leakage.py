@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from eusml.commands.evaluate import read_predictions
 
-SAMPLES = 5000
+SAMPLES = 2000
 
 
 def answers(folder: Path) -> pd.DataFrame:

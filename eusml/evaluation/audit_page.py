@@ -85,7 +85,8 @@ def _pairs(audit: Audit, table: pd.DataFrame, sketches: "NDArray[np.uint8] | Non
     else:
         note = "<p>Squeezed into squares as they were compared; the second as it lies over the first.</p>"
     figures = []
-    for pair in audit.pairs:
+    # Those that need a decision first.
+    for pair in sorted(audit.pairs, key=lambda pair: labels[pair.first] == labels[pair.second]):
         first, second = pair.first, pair.second
         conflict = labels[first] != labels[second]
         text = html.escape(f"{ids[first]} ({labels[first]}) and {ids[second]} ({labels[second]})")
