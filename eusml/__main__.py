@@ -16,7 +16,7 @@ from eusml.errors import ConfigError, EusmlError
 
 COMMANDS = {
     "main": "the whole study: data, augmentation, training, evaluation, comparison, promotion",
-    "data": "read, check, prepare and split the images",
+    "data": "read, audit, prepare and split the images",
     "augment": "expand the training partition by the study's operations, one copy each",
     "train": "train the network that `train` describes; a killed training goes on where it was",
     "evaluate": "measure that network on the held-out cases, with intervals",

@@ -1,4 +1,4 @@
-"""Entry point `data`: read, check, prepare and split the images."""
+"""Entry point `data`: read, audit, prepare and split the images."""
 
 from dataclasses import dataclass
 from pathlib import Path
