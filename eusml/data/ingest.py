@@ -20,7 +20,7 @@ from eusml.config import DataConfig
 from eusml.data.boxes import Box
 from eusml.data.duplicates import SKETCH_SIDE_PX, sketch
 from eusml.data.images import MAX_BYTES, Picture, Preparation, cut_region, prepare_picture, read_picture
-from eusml.data.manifest import BOX_COLUMNS, Cases
+from eusml.data.manifest import Cases, box_of
 from eusml.data.overlays import overlay_mask
 from eusml.data.parallel import Counted, in_order, processes_for
 from eusml.digests import code_digest
@@ -143,14 +143,7 @@ def _item(root: Path, row: Mapping[Any, Any]) -> _Item:
         stamp = (status.st_size, status.st_mtime_ns) if path.is_file() else (-1, 0)
     except OSError:
         stamp = (-1, 0)
-    return _Item(str(row["case_id"]), path, _box(row), stamp)
-
-
-def _box(row: Mapping[Any, Any]) -> Box | None:
-    if BOX_COLUMNS[0] not in row or pd.isna(row[BOX_COLUMNS[0]]):
-        return None
-    x, y, w, h = (round(row[name]) for name in BOX_COLUMNS)
-    return x, y, w, h
+    return _Item(str(row["case_id"]), path, box_of(row), stamp)
 
 
 def _shard_name(items: tuple[_Item, ...], preparation: Preparation) -> str:

@@ -7,13 +7,15 @@ Columns: `case_id` (unique), `patient_id`, `image` (path below the source's root
 import difflib
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from eusml.data.boxes import Box
 from eusml.errors import DataError
 
 REQUIRED_COLUMNS = ("case_id", "image", "label")
@@ -74,6 +76,14 @@ class Manifest:
     def repeated_images(self) -> int:
         """Number of images whose prepared pixels occur more than once; the split keeps them on one side."""
         return int(self.table["pixels_sha256"].duplicated(keep=False).sum())
+
+
+def box_of(row: Mapping[Any, Any]) -> Box | None:
+    """The box of a checked row, in whole pixels; None where it has none."""
+    if BOX_COLUMNS[0] not in row or pd.isna(row[BOX_COLUMNS[0]]):
+        return None
+    x, y, w, h = (round(row[name]) for name in BOX_COLUMNS)
+    return x, y, w, h
 
 
 def table_digest(table: pd.DataFrame) -> str:

@@ -22,10 +22,9 @@ from typing import Any
 import pandas as pd
 
 from eusml.config import DataConfig
-from eusml.data.boxes import Box
 from eusml.data.dicom import DicomHeader, read_frame, read_header
 from eusml.data.images import MAX_PIXELS, Picture, cut_region, encode_png
-from eusml.data.manifest import BOX_COLUMNS, TEXT_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.manifest import BOX_COLUMNS, TEXT_COLUMNS, Cases, Exclusion, box_of, check_table
 from eusml.data.parallel import Counted, in_order, processes_for
 from eusml.data.pseudonyms import load_key, pseudonym
 from eusml.data.sources.folder import class_table, data_folder, manifest_table
@@ -151,7 +150,7 @@ def _take_one(file: _File, key: bytes, settings: DataConfig, images: Path, own_p
         with file.path.open("rb") as stream:
             header = read_header(stream, str(file.path), settings.dicom.covariates)
             grey, _ = read_frame(stream, str(file.path), settings.dicom.frame, max_pixels=MAX_PIXELS)
-        picture, box = cut_region(Picture(grey, None, header.region), _box(file.row), str(file.path))
+        picture, box = cut_region(Picture(grey, None, header.region), box_of(file.row), str(file.path))
     except OSError as error:
         return _Outcome({"case_id": case}, f"image {file.path} cannot be read: {error.strerror}")
     except DataError as error:
@@ -165,13 +164,6 @@ def _take_one(file: _File, key: bytes, settings: DataConfig, images: Path, own_p
     row = _covariates(header, settings) | row  # what the manifest says comes first
     nameless = not own_patients and not header.patient
     return _Outcome(row, "", header.burned_in == "YES", header.region is None, nameless)
-
-
-def _box(row: dict[str, Any]) -> Box | None:
-    if BOX_COLUMNS[0] not in row or pd.isna(row[BOX_COLUMNS[0]]):
-        return None
-    x, y, w, h = (round(row[name]) for name in BOX_COLUMNS)
-    return x, y, w, h
 
 
 def _covariates(header: DicomHeader, settings: DataConfig) -> dict[str, Any]:
