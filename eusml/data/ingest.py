@@ -7,6 +7,7 @@ judge them by size and time, and the settings are the same: a killed ingestion g
 import hashlib
 import json
 import math
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -79,8 +80,8 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
     """
     preparation = preparation_of(settings)
     size, side = len(cases.table), preparation.size_px
-    images = np.zeros((size, side, side), np.uint8)
-    sketches = np.zeros((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
+    images = _blank((size, side, side), folder)
+    sketches = _blank((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), folder)
     measured: list[dict[str, Any]] = [{} for _ in range(size)]
     shards = _shards(cases, preparation, folder)
     results = _results(shards, processes_for(size, settings.workers))
@@ -89,6 +90,15 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
         images[place], sketches[place] = result.images[at], result.sketches[at]
         measured[place] = result.measures[at]
     return Ingested(images, sketches, pd.DataFrame(measured, columns=_COLUMNS))
+
+
+def _blank(shape: tuple[int, int, int], folder: Path | None) -> "NDArray[np.uint8]":
+    """Zeros; in a file without a name where there is a folder, so that memory does not grow with the cohort."""
+    if folder is None or 0 in shape:
+        return np.zeros(shape, np.uint8)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
 @dataclass(frozen=True)
