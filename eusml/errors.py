@@ -21,6 +21,10 @@ class DataError(EusmlError):
     """An image, a manifest or a folder is not what it should be."""
 
 
+class PrivateDataError(DataError):
+    """A `DataError` whose text may name patients: the person at the keyboard sees it, and no store keeps it."""
+
+
 class LeakageError(DataError):
     """One case or patient would stand on both sides of a split."""
 

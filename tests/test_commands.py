@@ -19,6 +19,14 @@ def test_predictions_read_back_whatever_people_call_their_patients(tmp_path: Pat
     pd.testing.assert_frame_equal(read_predictions(tmp_path / "a.csv"), made, check_dtype=False)
 
 
+def test_copies_of_a_picture_are_answers_of_one_patient() -> None:
+    cases = pd.DataFrame({"case_id": list("abc"), "patient_id": list("pqr"), "y_true": [0, 1, 1]})
+    scores = np.array([0.1, 0.2, 0.9])
+    assert predictions(cases, scores, 0.5)["patient_id"].tolist() == ["p", "q", "r"]
+    grouped = predictions(cases.assign(group_id=["p", "p", "r"]), scores, 0.5)
+    assert grouped["patient_id"].tolist() == ["p", "p", "r"]
+
+
 def test_val_cases_are_known_by_who_they_are_and_not_by_the_size_of_their_images(tmp_path: Path) -> None:
     def val(size_px: int, seed: int) -> Reported:
         settings = DataConfig(image_size_px=size_px, phantom=PhantomConfig(selection_cases=4, seed=seed))

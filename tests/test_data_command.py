@@ -1,15 +1,17 @@
 """The audit as a person meets it: what stops the run, what is logged, and where pictures go."""
 
+import base64
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from mlflow.entities import Run
+from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from eusml.__main__ import main
-from eusml.data.images import encode_png
+from eusml.data.images import decode, encode_png
 from tests.pictures import everything, speckled
 
 pytestmark = pytest.mark.slow
@@ -68,6 +70,17 @@ def test_pictures_are_logged_when_asked(root: Path, tmp_path: Path) -> None:
     run = last_run()
     assert "images.png" in artifacts(run)
     assert artifact(run, "audit/audit.html", tmp_path).count("<img") == 1
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_the_example_of_a_model_is_a_patient_only_when_asked(root: Path, shown: bool) -> None:
+    words = ["--experiment", "experiments/folder.yaml", "--data.path", str(root), "--data.image_size_px", "32"]
+    words += ["--work_dir", str(root.parent / "work"), "--train.epochs", "1"]
+    assert main(["train", *words, "--data.audit.log_images", str(shown).lower()]) == 0
+    (run,) = MlflowClient().search_runs(["0"], "tags.`eusml.model_id` != ''")
+    example = Model.load(f"models:/{run.data.tags['eusml.model_id']}").load_input_example()
+    assert example is not None
+    assert bool(decode(base64.b64decode(example[0]["image"]), "example").max()) is shown
 
 
 def test_a_label_conflict_stops_with_its_ways_out_and_a_page(

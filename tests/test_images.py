@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from eusml.data.boxes import Box
-from eusml.data.images import decode, encode_png, prepare_image
+from eusml.data.images import Preparation, decode, encode_png, prepare, prepare_image, read_picture
 from eusml.errors import DataError
+from tests.pictures import annotated, speckled
 
 GREY = np.arange(40 * 30, dtype=np.uint32).reshape(30, 40).astype(np.uint8)
 
@@ -61,6 +62,37 @@ def test_palette_shows_its_colours_and_not_its_numbers() -> None:
 def test_sixteen_bits_are_scaled_and_not_saturated() -> None:
     wide = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     np.testing.assert_array_equal(decode(file_of(Image.fromarray(wide), "PNG"), "x"), np.arange(256).reshape(16, 16))
+
+
+def test_a_stated_range_of_sixteen_bits_is_black_and_white() -> None:
+    wide = (np.arange(256, dtype=np.uint16) * 16 + 100).reshape(16, 16)
+    data = file_of(Image.fromarray(wide), "PNG")
+    np.testing.assert_array_equal(
+        read_picture(data, "x", grey_range=(100, 100 + 255 * 16)).grey.ravel(), np.arange(256)
+    )
+    clipped = read_picture(data, "x", grey_range=(1000, 2000)).grey
+    assert (clipped.min(), clipped.max()) == (0, 255)
+    assert prepare(data, None, Preparation(16, 0.0, grey_range=(0, 4196)), "x").max() > 240
+    assert prepare(data, None, Preparation(16, 0.0), "x").max() < 20
+
+
+def test_marks_are_painted_over_only_when_asked() -> None:
+    plain = speckled(5) // 2
+    data = encode_png(annotated(plain))
+    seen = prepare(data, None, Preparation(160, 0.0), "x")
+    painted = prepare(data, None, Preparation(160, 0.0, inpaint_overlays=True), "x")
+    np.testing.assert_array_equal(seen, annotated(plain))
+    assert (seen != painted).any()
+    assert np.abs(painted.astype(int) - plain).sum() < 0.6 * np.abs(seen.astype(int) - plain).sum()
+
+
+def test_colours_are_told_from_grey() -> None:
+    rgb = np.full((20, 30, 3), 90, np.uint8)
+    assert read_picture(file_of(Image.fromarray(rgb), "PNG"), "x").coloured is None
+    rgb[4, 5] = (200, 90, 90)
+    coloured = read_picture(file_of(Image.fromarray(rgb), "PNG"), "x").coloured
+    assert coloured is not None
+    assert np.argwhere(coloured).tolist() == [[4, 5]]
 
 
 def test_orientation_is_applied() -> None:

@@ -153,6 +153,7 @@ WRONG: dict[str, tuple[str | bytes, str]] = {
     "above": (HEAD + "c1,..\\..\\secret.png,x\n", "without '..'"),
     "folder": (HEAD + "c1,images,x\n", "image 'images' of case c1 is a folder; one image file is expected"),
     "itself": (HEAD + "c1,./,x\n", "image './' of case c1 is a folder"),
+    "own column": ("case_id,image,label,group_id\nc1,a.png,x,g\n", "eusml makes the column group_id itself"),
     "case twice": (HEAD + "c1,a.png,x\nc1,b.png,x\n", "share their patient_id, not their case_id"),
     "file twice": (HEAD + "c1,a.png,x\nc2,.\\a.png,y\n", "cases c1, c2 have the same image 'a.png'"),
     "labels alike": (HEAD + "c1,a.png,GIST\nc2,b.png,gist\n", "labels 'GIST' and 'gist' would be two classes"),

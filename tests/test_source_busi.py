@@ -182,10 +182,10 @@ def test_the_folder_is_found_from_above(busi: Path) -> None:
 
 
 def test_the_wrong_place_is_named(busi: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is one class of BUSI only; give the folder above, .*Dataset_BUSI_with_GT$"):
+    with pytest.raises(DataError, match=r"is a part of BUSI only; give the folder above, .*Dataset_BUSI_with_GT$"):
         read(busi / "benign")
     shutil.rmtree(busi / "malignant")
-    with pytest.raises(DataError, match="holds no BUSI, which has the folders benign, malignant side by side"):
+    with pytest.raises(DataError, match="holds no BUSI, which is known by the folders benign and malig"):
         read(busi)
     with pytest.raises(DataError, match="does not exist"):
         read(tmp_path / "elsewhere")

@@ -121,6 +121,16 @@ def test_a_bad_file_stops_or_is_dropped_and_counted(root: Path) -> None:
     assert "MUSTERMANN" not in cases.excluded[0].case_id
 
 
+def test_the_frame_is_a_setting(root: Path) -> None:
+    file = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    file.write_bytes(written(dataset(np.stack([np.full((30, 40), level, np.uint8) for level in (10, 60, 110)]))))
+    for frame, level in (("first", 10), ("middle", 60), ("last", 110)):
+        cases = read(root, dicom={"frame": frame})
+        levels = {int(np.asarray(Image.open(cases.root / name)).max()) for name in cases.table["image"]}
+        assert level in levels
+        assert not levels & ({10, 60, 110} - {level})
+
+
 @pytest.mark.parametrize("place", ["export/key", "work/key"])
 def test_the_key_must_lie_outside(root: Path, place: str) -> None:
     chosen = settings(root).model_copy(update={"dicom": DicomConfig(key_file=root.parent / place)})
@@ -139,10 +149,7 @@ def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
         load_key(tmp_path / "short")
 
 
-@pytest.mark.slow
-def test_nothing_that_names_a_patient_is_written_or_logged(
-    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def run_data(root: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> int:
     monkeypatch.chdir(root.parent)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root.parent}/mlflow.db")
     values = {
@@ -155,18 +162,46 @@ def test_nothing_that_names_a_patient_is_written_or_logged(
         "split.test_frac": 0.4,
         "work_dir": "work",
     }
-    words = [word for name, value in values.items() for word in (f"--{name}", str(value))]
-    assert main(["data", *words]) == 0, capsys.readouterr().err
-    finished = MlflowClient().search_runs(["0"], "attributes.status = 'FINISHED'")
-    assert finished
+    words = [word for name, value in (values | more).items() for word in (f"--{name}", str(value))]
+    return main(["data", *words])
+
+
+def assert_nobody_is_named(root: Path) -> None:
+    """In no file beside the export itself, nor in a file's name."""
     secrets = [*SECRETS.values(), UID_ROOT, "MRN-4711", "MUSTERMANN", "Erika"]
     known = [text.encode() for secret in secrets for text in (secret, secret.upper(), secret.lower())]
     files = [path for path in root.parent.rglob("*") if path.is_file() and not path.is_relative_to(root)]
     assert any(path.suffix == ".db" for path in files)
-    assert any(path.name == "findings.csv" for path in files)
     for path in files:
         content, name = path.read_bytes(), str(path.relative_to(root.parent)).encode()
         leaked = [secret for secret in known if secret in content or secret in name]
         assert not leaked, f"{path} holds {leaked}"
+
+
+@pytest.mark.slow
+def test_nothing_that_names_a_patient_is_written_or_logged(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_data(root, monkeypatch) == 0, capsys.readouterr().err
+    assert MlflowClient().search_runs(["0"], "attributes.status = 'FINISHED'")
+    assert any(path.name == "findings.csv" for path in root.parent.rglob("*"))
+    assert_nobody_is_named(root)
     said = capsys.readouterr()
-    assert not [secret for secret in secrets if secret in said.out + said.err]
+    assert not [secret for secret in [*SECRETS.values(), "MUSTERMANN"] if secret in said.out + said.err]
+
+
+@pytest.mark.slow
+def test_a_failed_run_names_the_file_to_the_user_and_to_nobody_else(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = sorted(path for path in root.rglob("*") if path.is_file())[-1]
+    bad.write_bytes(bad.read_bytes()[:-3000])
+    assert run_data(root, monkeypatch) == 2
+    assert str(bad) in capsys.readouterr().err
+    (run,) = MlflowClient().search_runs(["0"])
+    assert run.info.status == "FAILED"
+    assert "on the terminal only" in run.data.tags["eusml.error"]
+    assert_nobody_is_named(root)
+    assert run_data(root, monkeypatch, **{"data.audit.unreadable": "drop"}) == 0, capsys.readouterr().err
+    assert "1 of 7 DICOM files could not be read" in capsys.readouterr().out
+    assert_nobody_is_named(root)

@@ -21,7 +21,7 @@ from eusml.tracking import runs
 
 LAYERS = ("data",)
 _SHEET_IMAGES_PER_CLASS = 6
-_AUDIT, _PAGE, _PAGE_WITHOUT_PICTURES = "audit.json", "audit.html", "audit_without_pictures.html"
+_AUDIT, _PAGE = "audit.json", "audit.html"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StudyData:
 
 @dataclass(frozen=True)
 class _Audited:
-    """What is studied, how it was found, and the folder with the pages that show it."""
+    """What is studied, how it was found, and the folder with the page that shows it."""
 
     prepared: Prepared
     audit: Audit
@@ -71,7 +71,7 @@ def study_data(job: Job) -> StudyData:
     job.run.tags({name: tags[name] for name in (runs.SOURCE, runs.SYNTHETIC)})
 
     def make(run: runs.Run) -> StudyData:
-        _log_audit(run, audited.audit, audited.pages, images=shows_images(job))
+        _log_audit(run, audited.audit, cases, audited.pages, images=shows_images(job))
         _log(run, study, images=shows_images(job))
         return study
 
@@ -101,22 +101,22 @@ def _audited_once(job: Job, cases: Cases) -> _Audited:
     """
     folder = _folder(job, cases)
     pages = job.work_dir / "audit" / folder.name
-    if folder.is_dir():
-        return _Audited(load(folder), load_audit(folder / _AUDIT), pages)
+    if folder.is_dir() and (pages / _AUDIT).is_file():
+        return _Audited(load(folder), load_audit(pages / _AUDIT), pages)
     settings = job.config.data
     two_classes(cases.table, settings.positive_class, cases.source)  # before hours may go into the rest
     ingested = ingest(cases, settings, job.work_dir / "ingest", lambda items: progress(items, "decode"))
     found = audit(cases, ingested, settings.audit, lambda items: progress(items, "compare", "pair"))
+    page = audit_page(found, cases.table, cases.source, synthetic=cases.synthetic, sketches=ingested.sketches)
     pages.mkdir(parents=True, exist_ok=True)
-    for name, sketches in ((_PAGE, ingested.sketches), (_PAGE_WITHOUT_PICTURES, None)):
-        page = audit_page(found, cases.table, cases.source, synthetic=cases.synthetic, sketches=sketches)
-        with written_whole(pages / name) as file:
-            file.write(page.encode())
+    with written_whole(pages / _PAGE) as file:
+        file.write(page.encode())
+    save_audit(found, pages / _AUDIT)
     if found.blocking:
-        _log_audit(job.run, found, pages, images=shows_images(job))
+        _log_audit(job.run, found, cases, pages, images=shows_images(job))
         found.stop(f"{pages / _PAGE}, and the artifact audit/audit.html of the run")
     prepared = assemble(cases, settings, ingested, found)
-    save(prepared, folder, extra=lambda draft: save_audit(found, draft / _AUDIT))
+    save(prepared, folder)
     return _Audited(prepared, found, pages)
 
 
@@ -135,12 +135,14 @@ def _folder(job: Job, cases: Cases) -> Path:
     return job.work_dir / "data" / fingerprint("prepare", inputs, LAYERS)[:16]
 
 
-def _log_audit(run: runs.Run, found: Audit, pages: Path, *, images: bool) -> None:
+def _log_audit(run: runs.Run, found: Audit, cases: Cases, pages: Path, *, images: bool) -> None:
     run.table(found.table(), "audit/findings.csv")
     run.table(found.flow, "audit/flow.csv")
-    page = pages / (_PAGE if images else _PAGE_WITHOUT_PICTURES)
-    if page.is_file():
-        run.text(page.read_text(encoding="utf-8"), "audit/audit.html")
+    if images and (pages / _PAGE).is_file():
+        page = (pages / _PAGE).read_text(encoding="utf-8")
+    else:
+        page = audit_page(found, cases.table, cases.source, synthetic=cases.synthetic)
+    run.text(page, "audit/audit.html")
     run.metrics({"data/findings": float(len(found.findings)), "data/same_picture_pairs": float(len(found.pairs))})
     for finding in found.worth_saying():
         say(f"  {finding}")

@@ -66,7 +66,9 @@ class AuditConfig(Section):
     patient_conflicts: Literal["stop", "keep", "drop_both"] = "stop"
     """One patient under two labels: `keep` where a patient has a lesion of each kind, or `drop_both` labels' images."""
     near_duplicates: bool = True
-    """Look for pictures that are the same but for compression, size, a crop, a flip or annotations, and group them."""
+    """Look for pictures that are the same but for compression, size, a crop, a flip or annotations, and group them.
+    Without it, only pictures that are the same pixel for pixel once prepared are kept on one side, and no picture is
+    found under two labels."""
     log_images: bool = False
     """Send pictures to the artifact store, too; without it they stay in `work_dir`. Synthetic ones are always sent."""
 

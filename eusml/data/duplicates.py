@@ -6,7 +6,6 @@ pictures are then laid over one another, first coarsely, then finely, and their 
 in copies of one recording and in nothing else.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
-from eusml.data.parallel import Counted
+from eusml.data.parallel import Counted, cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def similar_pairs(
         return Pair(first, second, _agreement(sketches[first], flipped(sketches[second], how)), how)
 
     # Threads and not processes: OpenCV lets go of the interpreter, and no picture needs to be sent anywhere.
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for pair in progress(Counted(_mapped(pool, compared, candidates), len(candidates))):
             known = found.get((pair.first, pair.second))
             if pair.agreement >= _LEAST_DETAIL_AGREEMENT and (known is None or pair.agreement > known.agreement):

@@ -38,6 +38,9 @@ _SETTING = {
 }
 
 
+_SHOWN_OF_A_KIND = 3
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing that a person should know about the cohort."""
@@ -89,20 +92,24 @@ class Audit:
         raise DataError("\n".join([*lines, f"all findings: {where}"]))
 
     def worth_saying(self) -> tuple[str, ...]:
-        """A line per kind of finding, for the terminal."""
+        """Lines for the terminal: findings of which there are many are only counted."""
         counts = Counter((finding.kind, finding.decision) for finding in self.findings)
         lines = [
-            f"audit: {kind}: {count} findings ({decision})" for (kind, decision), count in counts.items() if count > 1
+            f"audit: {kind}: {count} findings ({decision})"
+            for (kind, decision), count in counts.items()
+            if count > _SHOWN_OF_A_KIND
         ]
-        single = [
-            f"audit: {f.kind}: {f.detail} ({f.decision})" for f in self.findings if counts[f.kind, f.decision] == 1
+        lines += [
+            f"audit: {finding.kind}: {finding.detail} ({finding.decision})"
+            for finding in self.findings
+            if counts[finding.kind, finding.decision] <= _SHOWN_OF_A_KIND
         ]
-        return (*lines, *single)
+        return tuple(lines)
 
     def table(self) -> pd.DataFrame:
         """One row per finding: kind, decision, detail, cases."""
         rows = [
-            {"kind": f.kind, "decision": f.decision, "detail": f.detail, "cases": " ".join(f.cases)}
+            {"kind": f.kind, "decision": f.decision, "detail": f.detail, "cases": "; ".join(f.cases)}
             for f in self.findings
         ]
         return pd.DataFrame(rows, columns=["kind", "decision", "detail", "cases"])

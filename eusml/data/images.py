@@ -7,6 +7,7 @@ was evaluated.
 import io
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import cv2
@@ -62,6 +63,11 @@ class Picture:
     """bool [H, W], which pixels are not grey; None where the file has no colours."""
     region: Box | None = None
     """What DICOM calls the region of the ultrasound picture, pixels."""
+
+    @cached_property
+    def marks(self) -> "NDArray[np.bool_]":
+        """What was drawn into it, bool [H, W]."""
+        return overlay_mask(self.grey, self.coloured)
 
 
 def read_picture(
@@ -135,7 +141,7 @@ def prepare_picture(picture: Picture, box: Box | None, preparation: Preparation,
     picture, box = cut_region(picture, box, name)
     grey = picture.grey
     if preparation.inpaint_overlays:
-        grey = inpaint(grey, overlay_mask(grey, picture.coloured))
+        grey = inpaint(grey, picture.marks)
     return prepare_image(grey, box, size_px=preparation.size_px, margin_frac=preparation.margin_frac, name=name)
 
 

@@ -20,9 +20,8 @@ import pandas as pd
 from eusml.config import DataConfig
 from eusml.data.boxes import Box
 from eusml.data.duplicates import SKETCH_SIDE_PX, sketch
-from eusml.data.images import MAX_BYTES, Picture, Preparation, cut_region, prepare_picture, read_picture
+from eusml.data.images import MAX_BYTES, Preparation, cut_region, prepare_picture, read_picture
 from eusml.data.manifest import Cases, box_of
-from eusml.data.overlays import overlay_mask
 from eusml.data.parallel import Counted, in_order, processes_for
 from eusml.digests import code_digest
 from eusml.errors import DataError
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 SHARD_IMAGES = 256
-_COLUMNS = ("width_px", "height_px", "bytes", "grey_sd", "overlay_frac", "file_sha256", "problem")
+_COLUMNS = ("width_px", "height_px", "grey_sd", "overlay_frac", "problem")
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,8 @@ class Ingested:
     sketches: "NDArray[np.uint8]"
     """uint8 [N, K, K], the whole picture made square and small: what duplicates are found by."""
     measures: pd.DataFrame
-    """One row per case: width_px, height_px and bytes of the file; grey_sd and overlay_frac of the region of interest
-    (grey levels, and share of pixels); file_sha256; problem, which is empty for a file that was read."""
+    """One row per case: width_px and height_px of the picture; grey_sd and overlay_frac of the region of interest (grey
+    levels, and share of pixels); problem, which is empty for a file that was read."""
 
     @property
     def readable(self) -> "NDArray[np.bool_]":
@@ -180,7 +179,7 @@ def _work(shard: _Shard) -> _Result:
     sketches = np.zeros((len(shard.items), SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
     measures = []
     for at, item in enumerate(shard.items):
-        row: dict[str, Any] = dict.fromkeys(_COLUMNS, np.nan) | {"bytes": item.stamp[0], "file_sha256": ""}
+        row: dict[str, Any] = dict.fromkeys(_COLUMNS, np.nan)
         try:
             images[at], sketches[at], found = _read(item, shard.preparation)
             row |= found | {"problem": ""}
@@ -218,17 +217,12 @@ def _read(item: _Item, preparation: Preparation) -> "tuple[NDArray[np.uint8], ND
         DataError: it cannot be read.
     """
     data, name = _bytes_of(item), str(item.path)
-    picture = read_picture(data, name, grey_range=preparation.grey_range, frame=preparation.frame)
-    image = prepare_picture(picture, item.box, preparation, name)
+    whole = read_picture(data, name, grey_range=preparation.grey_range, frame=preparation.frame)
+    picture, box = cut_region(whole, item.box, name)
+    image = prepare_picture(picture, box, preparation, name)
     height, width = picture.grey.shape
-    inside = _region(picture, item.box, name)
-    found = {
-        "width_px": width,
-        "height_px": height,
-        "grey_sd": float(image.std()),
-        "overlay_frac": float(inside.mean()),
-        "file_sha256": hashlib.sha256(data).hexdigest(),
-    }
+    marks = _within(picture.marks, box)
+    found = {"width_px": width, "height_px": height, "grey_sd": float(image.std()), "overlay_frac": float(marks.mean())}
     return image, sketch(picture.grey), found
 
 
@@ -244,10 +238,8 @@ def _bytes_of(item: _Item) -> bytes:
         raise DataError(f"image {item.path} of case {item.case_id} cannot be read: {error.strerror}") from None
 
 
-def _region(picture: Picture, box: Box | None, name: str) -> "NDArray[np.bool_]":
-    """What was drawn into the region of interest, bool: the box, or the square that is cut without one."""
-    picture, box = cut_region(picture, box, name)
-    mask = overlay_mask(picture.grey, picture.coloured)
+def _within(mask: "NDArray[np.bool_]", box: Box | None) -> "NDArray[np.bool_]":
+    """The part of a mask that lies in the box, or in the square that is cut without one."""
     if box is None:
         height, width = mask.shape
         side = min(height, width)

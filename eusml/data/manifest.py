@@ -20,6 +20,8 @@ from eusml.errors import DataError
 
 REQUIRED_COLUMNS = ("case_id", "image", "label")
 BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+MADE_COLUMNS = ("group_id", "y_true", "pixels_sha256")
+"""What preparation adds to a manifest, so that no covariate may be called so."""
 TEXT_COLUMNS = ("case_id", "patient_id", "image", "label")
 MAX_TEXT_CHARS = 1000
 """Of a name, a path or a label. No person writes longer ones; an unclosed quotation mark makes them."""
@@ -109,6 +111,9 @@ def check_table(table: pd.DataFrame, where: str) -> pd.DataFrame:
         raise DataError(f"{where} lacks the column {', '.join(missing)}; it has {', '.join(table.columns)}{hints}")
     if table.empty:
         raise DataError(f"{where} holds no cases")
+    own = [name for name in MADE_COLUMNS if name in table.columns]
+    if own:
+        raise DataError(f"{where}: eusml makes the column {', '.join(own)} itself; rename or delete it")
     table = table.copy().reset_index(drop=True)
     if "patient_id" not in table.columns:
         table.insert(1, "patient_id", table["case_id"])

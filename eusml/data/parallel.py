@@ -34,7 +34,13 @@ def processes_for(images: int, asked: int | None) -> int:
     """How many processes to use: as asked, or one per core for many images."""
     if asked is not None:
         return asked
-    return len(os.sched_getaffinity(0)) if images >= _WORTH_IT_FROM else 1
+    return cores() if images >= _WORTH_IT_FROM else 1
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    # Only Linux tells which those are.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_order(

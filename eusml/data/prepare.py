@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,8 +84,8 @@ def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audi
     )
 
 
-def save(prepared: Prepared, folder: Path, extra: Callable[[Path], None] = lambda _: None) -> None:
-    """Write table and array, and what `extra` writes beside them; a kill leaves the folder whole or absent."""
+def save(prepared: Prepared, folder: Path) -> None:
+    """Write table and array; a kill leaves the folder whole or absent."""
     draft = folder.with_name(f"{folder.name}.tmp")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
@@ -100,7 +99,6 @@ def save(prepared: Prepared, folder: Path, extra: Callable[[Path], None] = lambd
         "positive_class": manifest.positive_class,
         "negative_class": manifest.negative_class,
     }
-    extra(draft)
     (draft / _META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
     draft.rename(folder)

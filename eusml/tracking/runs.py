@@ -24,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
-from eusml.errors import TrackingError
+from eusml.errors import PrivateDataError, TrackingError
 from eusml.tables import to_csv_text
 from eusml.tracking.store import client, experiment_id
 
@@ -243,7 +243,9 @@ def _ended(run: Run) -> Iterator[None]:
     except BaseException as error:
         killed = isinstance(error, KeyboardInterrupt)
         try:
-            run.tags({"eusml.error": f"{type(error).__name__}: {error}"[:5000]})
+            private = isinstance(error, PrivateDataError)
+            text = "shown on the terminal only, for it may name patients" if private else str(error)
+            run.tags({"eusml.error": f"{type(error).__name__}: {text}"[:5000]})
             status = RunStatus.KILLED if killed else RunStatus.FAILED
             client().set_terminated(run.run_id, RunStatus.to_string(status))
         except MlflowException:

@@ -1,6 +1,5 @@
 """A cohort on disk: PNG files and a manifest, as a user's own folder would hold them."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +13,7 @@ import cv2
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from eusml.data.parallel import cores
 from eusml.data.phantom.cohort import PhantomCase
 from eusml.data.phantom.geometry import ViewName
 from eusml.data.phantom.rendering import render
@@ -118,7 +118,7 @@ def _map(
 ) -> list[Box]:
     """`write` of every case, in order; by several processes where that is sooner."""
     if workers is None:
-        workers = (os.cpu_count() or 1) if len(cases) > _POOL_FROM else 1
+        workers = cores() if len(cases) > _POOL_FROM else 1
     if workers <= 1:
         return [write(case) for case in progress(cases)]
     workers = min(workers, -(-len(cases) // _CHUNK))

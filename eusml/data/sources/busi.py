@@ -22,6 +22,7 @@ import pandas as pd
 from eusml.config import DataConfig
 from eusml.data.images import MAX_BYTES, SUFFIXES, decode
 from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.sources.locating import find_root
 from eusml.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def read_busi(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable
     Raises:
         DataError: the folder is missing or not laid out like BUSI, or no image has a mask that can be used.
     """
-    root = _root(settings)
+    marks = f"the folders {' and '.join(LESION_CLASSES)} side by side"
+    root = find_root(settings, _has_classes, "BUSI", "Dataset_BUSI_with_GT", marks)
     images, masks = _images_and_masks(root)
     rows: list[dict[str, Any]] = []
     excluded: list[Exclusion] = []
@@ -68,23 +70,6 @@ def read_busi(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable
     table = check_table(pd.DataFrame(rows), str(root))
     notes = (_NO_PATIENTS, *_orphans(root, images, masks))
     return Cases(root, table, f"BUSI {root.name}", synthetic=False, excluded=tuple(excluded), notes=notes)
-
-
-def _root(settings: DataConfig) -> Path:
-    if settings.path is None:
-        raise DataError("data.source is busi, but data.path is not given; add -P data.path=/your/Dataset_BUSI_with_GT")
-    given = settings.path.expanduser()
-    for candidates in ([given], given.glob("*"), given.glob("*/*")):
-        found = sorted(folder for folder in candidates if _has_classes(folder))
-        if len(found) > 1:
-            names = ", ".join(str(folder) for folder in found)
-            raise DataError(f"data.path {given} holds BUSI more than once: {names}; name one of them")
-        if found:
-            return found[0].resolve()
-    if _has_classes(given.parent):
-        raise DataError(f"data.path {given} is one class of BUSI only; give the folder above, {given.parent}")
-    what = "holds no" if given.is_dir() else "is a file, not a folder of" if given.exists() else "does not exist: no"
-    raise DataError(f"data.path {given} {what} BUSI, which has the folders {', '.join(LESION_CLASSES)} side by side")
 
 
 def _has_classes(folder: Path) -> bool:

@@ -31,7 +31,7 @@ from eusml.data.sources.folder import class_table, data_folder, manifest_table
 from eusml.data.sources.table import MANIFEST, find_manifest
 from eusml.data.sources.tree import walk
 from eusml.digests import fingerprint
-from eusml.errors import DataError
+from eusml.errors import DataError, PrivateDataError
 from eusml.tables import read_csv, to_csv_text
 
 COLUMNS = {
@@ -71,9 +71,17 @@ def read_dicom(settings: DataConfig, work_dir: Path, progress: Callable[[Iterabl
     """Cases of the DICOM files at `settings.path`.
 
     Raises:
-        DataError: the folder is not what it should be, a file cannot be read (unless `audit.unreadable` drops such),
-            or the key lies where it must not.
+        PrivateDataError: the folder is not what it should be, a file cannot be read (unless `audit.unreadable` drops
+            such), or the key lies where it must not.
     """
+    try:
+        return _read(settings, work_dir, progress)
+    except DataError as error:
+        # Paths and names of an export name people as its tags do.
+        raise PrivateDataError(str(error)) from None
+
+
+def _read(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Cases:
     root = data_folder(settings)
     key = load_key(settings.dicom.key_file, root, work_dir)
     table, excluded = _listed(root, settings)
@@ -190,7 +198,9 @@ def _notes(outcomes: list[_Outcome]) -> list[str]:
         "name no ultrasound region: the whole frame was taken, with whatever text stands in it": whole_frame,
         "name no patient: each study counts as a patient of its own": nameless,
     }
-    notes = [f"{count} of {len(read)} DICOM files {what}." for what, count in sentences.items() if count]
+    failed = len(outcomes) - len(read)
+    lost = [f"{failed} of {len(outcomes)} DICOM files could not be read and were left out."] if failed else []
+    notes = lost + [f"{count} of {len(read)} DICOM files {what}." for what, count in sentences.items() if count]
     known = {*TEXT_COLUMNS, *BOX_COLUMNS, *COLUMNS.values()}
     carried = [name for name in (read[0].row if read else {}) if name not in known]
     if carried:

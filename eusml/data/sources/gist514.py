@@ -22,12 +22,11 @@ from eusml.config import DataConfig
 from eusml.data.boxes import Box
 from eusml.data.images import SUFFIXES
 from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.sources.locating import find_root
 from eusml.data.split import FOLD_COLUMN
 from eusml.errors import DataError
 
 FOLDS = 5
-"""The fold, from 0, whose `val` file lists the image."""
-
 _LABELS = {1: "leiomyoma", 2: "GIST"}
 _CATEGORY_NAMES = {1: {"lmym", "lm", "leiomyoma"}, 2: {"gist"}}
 _ALL = "annotations/all_anno_crop.json"
@@ -85,7 +84,7 @@ def read_gist514(settings: DataConfig, work_dir: Path, progress: Callable[[Itera
         DataError: the folder is missing or not laid out like GIST514-DB, an annotation file is damaged or
             contradicts itself, a box lies outside its image, or the folds are not five that share no image.
     """
-    root = _root(settings)
+    root = find_root(settings, _has_annotations, "GIST514-DB", "usd514_jpeg_roi", f"its annotations, {_ALL}")
     where = root / _ALL
     annotated = _load(where, _Annotated)
     _check_categories(annotated, where)
@@ -111,21 +110,8 @@ def read_gist514(settings: DataConfig, work_dir: Path, progress: Callable[[Itera
     return Cases(root, table, f"GIST514-DB {root.name}", synthetic=False, excluded=excluded, notes=tuple(notes))
 
 
-def _root(settings: DataConfig) -> Path:
-    if settings.path is None:
-        raise DataError("data.source is gist514, but data.path is not given; add -P data.path=/your/usd514_jpeg_roi")
-    given = settings.path.expanduser()
-    for pattern in (_ALL, f"*/{_ALL}", f"*/*/{_ALL}"):
-        found = sorted(given.glob(pattern))
-        if len(found) > 1:
-            names = ", ".join(str(file.parent.parent) for file in found)
-            raise DataError(f"data.path {given} holds GIST514-DB more than once: {names}; name one of them")
-        if found:
-            return found[0].parent.parent.resolve()
-    if (given.parent / _ALL).is_file():
-        raise DataError(f"data.path {given} is a part of GIST514-DB; give the folder above, {given.parent}")
-    what = "holds no" if given.is_dir() else "is a file, not a folder with" if given.exists() else "does not exist: no"
-    raise DataError(f"data.path {given} {what} usd514_jpeg_roi/{_ALL}, the annotations of GIST514-DB")
+def _has_annotations(folder: Path) -> bool:
+    return (folder / _ALL).is_file()
 
 
 def _load(path: Path, kind: type[_File]) -> _File:
