@@ -155,6 +155,14 @@ def test_drawn_marks_are_counted_per_class(tmp_path: Path) -> None:
     assert "(a 0/2, b 1/2)" in found.findings[0].detail
 
 
+def test_marks_outside_the_region_are_not_counted(tmp_path: Path) -> None:
+    pictures = [speckled(seed, side=200) // 2 for seed in range(4)]
+    cv2.putText(pictures[3], "RT 12", (10, 190), cv2.FONT_HERSHEY_PLAIN, 1.0, 255, 1)
+    inside, outside = {"bbox_x": 5, "bbox_y": 150, "bbox_w": 90, "bbox_h": 45}, {"bbox_x": 20, "bbox_y": 20}
+    assert audited(cohort(tmp_path, pictures, "aabb", **{**inside, **outside})).findings == ()
+    assert len(audited(cohort(tmp_path, pictures, "aabb", **inside)).findings) == 1
+
+
 def test_an_audit_reads_back(tmp_path: Path) -> None:
     found = audited(cohort(tmp_path / "x", [*PICTURES, PICTURES[0][::-1].copy()], "aaabbba"))
     save_audit(found, tmp_path / "audit.json")
@@ -176,7 +184,8 @@ def test_the_page_shows_pictures_only_when_it_is_given_them(tmp_path: Path) -> N
     bare = audit_page(found, cases.table, "x & y", synthetic=False)
     assert "<img" not in bare
     assert "<script" not in bare
-    assert "x &amp; y" in bare
+    assert bare.count("x &amp; y") == 2  # as title and as heading
+    assert "x & y" not in bare
     assert "SYNTHETIC" not in bare
     assert "two labels" in bare
     full = audit_page(found, cases.table, "x", synthetic=True, sketches=ingested.sketches)

@@ -99,8 +99,14 @@ def test_a_window_decides_what_is_black_and_white() -> None:
 
 
 def test_a_window_wider_than_the_data_does_not_stretch_them() -> None:
-    found = shown(dataset(np.full((16, 16), 128, np.uint8), WindowCenter=128, WindowWidth=256))
-    assert abs(int(found[0, 0]) - 128) <= 1
+    found = shown(dataset(GREY, WindowCenter=128, WindowWidth=512))
+    assert np.abs(found - (GREY / 511.0 + 0.25) * 255).max() <= 1
+
+
+def test_unused_high_bits_are_no_part_of_a_value() -> None:
+    wide = GREY.astype(np.uint16) * 16
+    found = shown(dataset(wide | 0xF000, BitsStored=12, HighBit=11))
+    np.testing.assert_array_equal(found, shown(dataset(wide, BitsStored=12, HighBit=11)))
 
 
 def test_signed_values_with_a_rescale_keep_their_order() -> None:

@@ -5,7 +5,7 @@ import pytest
 from eusml.data import duplicates
 from eusml.data.duplicates import similar_pairs, sketch
 from eusml.data.overlays import inpaint, overlay_mask
-from tests.pictures import CHANGES, annotated, everything, speckled
+from tests.pictures import CHANGES, annotated, cropped, everything, speckled
 
 BASE = [speckled(seed) for seed in range(12)]
 
@@ -26,6 +26,23 @@ def test_one_structure_with_another_speckle_is_another_picture() -> None:
     large = cv2.GaussianBlur(BASE[0], (0, 0), 8).astype(np.float32)
     again = [np.clip(large + 90 * cv2.GaussianBlur(rng.normal(0, 1, large.shape), (0, 0), 1.6), 0, 255) for _ in "ab"]
     assert similar_pairs(np.stack([sketch(picture.astype(np.uint8)) for picture in again])) == ()
+
+
+def test_the_same_bright_layers_over_another_speckle_are_another_picture() -> None:
+    # Layers of the wall lie over one another well in many pictures of EUS.
+    y, x = np.mgrid[:160, :160]
+    depth = y + 12 * np.sin(x / 25)
+    layers = np.where((depth % 80 > 20) & (depth % 80 < 27), 120, 0)
+    pictures = [np.clip(0.8 * speckled(seed).astype(int) + layers, 0, 255).astype(np.uint8) for seed in (0, 1)]
+    assert similar_pairs(np.stack([sketch(picture) for picture in pictures])) == ()
+    assert len(similar_pairs(np.stack([sketch(picture) for picture in (pictures[0], cropped(pictures[0]))]))) == 1
+
+
+def test_pictures_that_hardly_overlap_are_not_compared() -> None:
+    wide = speckled(3, side=320)
+    first, second = (sketch(wide[:160, left : left + 160]) for left in (0, 90))
+    start = np.array([[1, 0, -72], [0, 1, 0]], np.float32)  # 90 of 160 pixels, at 128
+    assert duplicates._overlaid(first, second, start, steps=5)[1] == 0.0
 
 
 def test_blank_pictures_are_like_nothing() -> None:
@@ -62,6 +79,7 @@ def test_a_bright_layer_is_no_mark() -> None:
     layered = speckled(6) // 2
     layered[50:53, 10:150] = 250
     layered[90:92, 40:60] = 250
+    layered[110:116, 40:56] = 250  # as high as a letter, but without an upright stroke
     assert overlay_mask(layered).sum() == 0
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eusml.data import images
 from eusml.data.boxes import Box
 from eusml.data.images import Preparation, decode, encode_png, prepare, prepare_image, read_picture
 from eusml.errors import DataError
@@ -137,6 +138,12 @@ def test_a_region_too_large_to_cut_is_refused() -> None:
     line = np.zeros((10, 9000), np.uint8)
     with pytest.raises(DataError, match=r"x\.png: the region of interest with its margin is 11700 pixels wide"):
         prepare_image(line, (0, 0, 9000, 10), size_px=64, margin_frac=0.15, name="x.png")
+
+
+def test_too_many_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "MAX_BYTES", 1000)
+    with pytest.raises(DataError, match="image x has 1,001 bytes; at most 1,000 are read"):
+        decode(bytes(1001), "x")
 
 
 def test_too_large_an_image_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

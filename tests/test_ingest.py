@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,35 @@ def test_a_second_start_reads_only_what_changed(cases: Cases, tmp_path: Path, mo
     np.testing.assert_array_equal(np.delete(changed.images, 3, axis=0), np.delete(once.images, 3, axis=0))
 
 
+def test_a_file_of_another_time_is_read_again(cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(cases, settings(), tmp_path / "kept")
+    read = counted(monkeypatch)
+    os.utime(cases.root / "3.png", ns=(1, 1))
+    ingest(cases, settings(), tmp_path / "kept")
+    assert "3.png" in read
+
+
+def test_too_large_a_file_is_not_read(cases: Cases, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (cases.root / "3.png").stat().st_size
+    (cases.root / "3.png").write_bytes((cases.root / "3.png").read_bytes() + bytes(10_000))
+    monkeypatch.setattr(module, "MAX_BYTES", size + 9000)
+    monkeypatch.setattr(Path, "read_bytes", unless_large(size + 9000))
+    found = ingest(cases, settings())
+    assert found.readable.sum() == 19
+    assert "bytes; at most" in found.measures["problem"][3]
+
+
+def unless_large(most: int) -> Callable[[Path], bytes]:
+    """`Path.read_bytes` that fails the test on a larger file."""
+    really = Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        assert path.stat().st_size <= most, f"{path} was read"
+        return really(path)
+
+    return read
+
+
 def test_a_new_file_leaves_the_other_shards_alone(
     cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +150,20 @@ def test_what_is_no_file_is_a_problem_and_no_crash(cases: Cases) -> None:
     assert "is no file" in found.measures["problem"][1]
     assert "2.png of case c2" in found.measures["problem"][2]
     assert found.images[1].max() == 0
+
+
+def test_few_items_are_ahead_of_the_one_that_is_used() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for number in range(40):
+            taken.append(number)
+            yield number
+
+    results = in_order(abs, items(), 2, str)
+    assert next(results) == 0
+    assert len(taken) <= 5
+    assert list(results) == list(range(1, 40))
 
 
 def die(item: int) -> int:

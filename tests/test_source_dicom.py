@@ -67,6 +67,22 @@ def test_files_become_pictures_with_pseudonyms_and_allowed_covariates(root: Path
     assert any("1 of 7 DICOM files say that text is burned into the picture" in note for note in cases.notes)
 
 
+def test_a_great_age_tells_nobody(root: Path) -> None:
+    file = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    file.write_bytes(written(dataset(picture(1), PatientAge="097Y")))
+    ages = read(root).table["age_years"]
+    assert (ages.max(), (ages == 90).sum()) == (90, 1)
+    file.write_bytes(written(dataset(picture(1), PatientAge="018M")))
+    assert 1.5 in set(read(root).table["age_years"])
+
+
+def test_files_beside_the_classes_are_excluded_under_a_pseudonym(root: Path) -> None:
+    (root / "MUSTERMANN_ERIKA.dcm").write_bytes(written(dataset(picture(9))))
+    (one,) = read(root).excluded
+    assert one.reason == "lies beside the class folders"
+    assert "MUSTERMANN" not in one.case_id
+
+
 def test_the_same_key_gives_the_same_pseudonyms_and_another_key_others(root: Path) -> None:
     once = read(root).table
     again = read_cases(settings(root), root.parent / "elsewhere").table

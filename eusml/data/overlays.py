@@ -38,12 +38,7 @@ def overlay_mask(grey: "NDArray[np.uint8]", coloured: "NDArray[np.bool_] | None"
     count, group, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
     width, height = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
     upright_pixels = np.bincount(group[upright & (bright > 0)], minlength=count)
-    drawn = (
-        (height >= 0.6 * stroke)
-        & (np.maximum(width, height) <= 6 * stroke)
-        & (width <= 3 * height)
-        & (upright_pixels >= 0.4 * stroke)
-    )
+    drawn = (height >= 0.6 * stroke) & (np.maximum(width, height) <= 6 * stroke) & (upright_pixels >= 0.4 * stroke)
     drawn[0] = False  # the background
     # Only where there is a group at all: an index of every pixel would take eight times the picture's memory.
     flat = np.zeros(grey.size, np.bool_)
