@@ -53,10 +53,8 @@ def _grey(pixels: "NDArray[Any]", bits: int, dataset: "Dataset", *, inverted: bo
         table = 255 - table
     result = np.empty(pixels.shape, np.uint8)
     for start in range(0, len(pixels), _ROWS_AT_ONCE):
-        rows = pixels[start : start + _ROWS_AT_ONCE].astype(np.int64)
-        # Unused high bits once held overlays: they are no part of the value.
-        rows = np.clip(rows, low, high) - low if signed else rows & high
-        result[start : start + _ROWS_AT_ONCE] = table[rows]
+        # pydicom has cleared the unused high bits, which once held overlays.
+        result[start : start + _ROWS_AT_ONCE] = table[pixels[start : start + _ROWS_AT_ONCE].astype(np.int64) - low]
     return result
 
 
