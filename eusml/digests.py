@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "albumentations", "numpy", "opencv-python-headless", "pandas", "pillow", "scikit-learn", "scipy", "statsmodels",
-    "torch", "torchvision",
+    "albumentations", "numpy", "opencv-python-headless", "pandas", "pillow", "pydicom", "python-gdcm", "scikit-learn",
+    "scipy", "statsmodels", "torch", "torchvision", "usearch",
 )  # fmt: skip
 """Whose versions may change a result."""
 

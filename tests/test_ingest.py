@@ -140,6 +140,16 @@ def test_settings_decide_what_is_kept(cases: Cases, tmp_path: Path) -> None:
     assert len(list((tmp_path / "kept").iterdir())) == 2
 
 
+def test_another_version_of_a_decoder_reads_again(
+    cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(cases, settings(), tmp_path / "kept")
+    monkeypatch.setattr("eusml.digests._versions", lambda: {"pillow": "0.0"})
+    read = counted(monkeypatch)
+    ingest(cases, settings(), tmp_path / "kept")
+    assert len(read) == 20
+
+
 def test_what_is_no_file_is_a_problem_and_no_crash(cases: Cases) -> None:
     (cases.root / "1.png").unlink()
     (cases.root / "1.png").mkdir()

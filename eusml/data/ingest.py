@@ -23,7 +23,7 @@ from eusml.data.duplicates import SKETCH_SIDE_PX, sketch
 from eusml.data.images import MAX_BYTES, Preparation, cut_region, prepare_picture, read_picture
 from eusml.data.manifest import Cases, box_of
 from eusml.data.parallel import Counted, in_order, processes_for
-from eusml.digests import code_digest
+from eusml.digests import fingerprint
 from eusml.errors import DataError
 from eusml.files import written_whole
 
@@ -156,8 +156,8 @@ def _item(root: Path, row: Mapping[Any, Any]) -> _Item:
 
 
 def _shard_name(items: tuple[_Item, ...], preparation: Preparation) -> str:
-    known = [repr(preparation), code_digest("ingest", "data"), *(repr(item) for item in items)]
-    return f"{hashlib.sha256(chr(0).join(known).encode()).hexdigest()[:24]}.npz"
+    known = {"preparation": repr(preparation), "items": [repr(item) for item in items]}
+    return f"{fingerprint('ingest', known, ('data',))[:24]}.npz"
 
 
 def _results(shards: list[_Shard], processes: int) -> Iterator[tuple[_Shard, _Result]]:
