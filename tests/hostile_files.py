@@ -3,6 +3,7 @@
 Everything is made here, so that the repository holds no such file.
 """
 
+import base64
 import io
 import struct
 import zipfile
@@ -17,6 +18,13 @@ from tests.dicom_files import dataset, jpeg_baseline, ramp, region, rle, written
 OK = ""
 GREY = ramp(64, 80)
 RGB = np.stack([GREY, GREY, GREY], axis=2)
+SLOPE = np.add.outer(3 * np.arange(48), 2 * np.arange(48)).astype(np.uint8)
+# `SLOPE` as libjpeg-turbo's `cjpeg -arithmetic -quality 80` writes it: Pillow can read that coding, not write it.
+ARITHMETIC_JPEG = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAYEBQYFBAYGBQYHBwYIChAKCgkJChQODwwQFxQYGBcUFhYaHSUfGhsjHBYWICwgIyYnKSopGR8t"
+    "MC0oMCUoKSj/yQALCAAwADABAREA/8wABgAQEAX/2gAIAQEAAD8A/wDbOEKwF4ZvM+tTSJXIqTJT9Ptgxt7zK+0hytXxKqn2a7NJqjM6X5JQ"
+    "sz3EfJfgozR/Q2jJ+Xb1K3Z/bB1pPIiGEpbBseOtxDKSBrR6MJ+e4O/kJJ3fuP/Z"
+)
 
 
 def saved(image: Image.Image | np.ndarray, kind: str, **options: object) -> bytes:
@@ -47,7 +55,7 @@ def damaged(data: bytes, place: int) -> bytes:
 
 
 def jpeg_with(kind: int) -> bytes:
-    """A JPEG whose start-of-frame says another kind of coding: 0xC9 is arithmetic, 0xC3 lossless."""
+    """A JPEG whose start-of-frame says another kind of coding than it has: 0xC9 is arithmetic, 0xC3 lossless."""
     whole = saved(GREY, "JPEG")
     at = whole.index(b"\xff\xc0")
     return whole[:at] + bytes([0xFF, kind]) + whole[at + 2 :]
@@ -145,7 +153,8 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         "sixteen.tif": (saved(sixteen, "TIFF"), OK),
         "float.tif": (saved(GREY.astype(np.float32), "TIFF"), "floating-point"),
         "lab.tif": (saved(Image.fromarray(RGB).convert("LAB"), "TIFF"), "damaged|" + OK),
-        "arithmetic.jpg": (jpeg_with(0xC9), OK + "|damaged"),
+        "arithmetic.jpg": (ARITHMETIC_JPEG, OK),
+        "arithmetic_by_name.jpg": (jpeg_with(0xC9), OK + "|damaged"),
         "lossless.jpg": (jpeg_with(0xC3), "damaged"),
         "progressive.jpg": (saved(GREY, "JPEG", progressive=True), OK),
         "line.png": (saved(GREY[:1], "PNG"), "80 x 1 pixels"),

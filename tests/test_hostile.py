@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from eusml.data.images import read_picture
 from eusml.errors import DataError
 from tests.dicom_files import dataset, jpeg2000, jpeg_baseline, ramp, rle, written
-from tests.hostile_files import GREY, hostile_files, png, saved
+from tests.hostile_files import ARITHMETIC_JPEG, GREY, SLOPE, hostile_files, png, saved
 from tests.memory import measured, needs_proc
 
 FILES = hostile_files()
@@ -51,6 +51,11 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_there_are_enough_of_them() -> None:
     assert len(FILES) >= 40
+
+
+def test_an_arithmetically_coded_jpeg_is_read_right() -> None:
+    grey = read_picture(ARITHMETIC_JPEG, "slope.jpg").grey
+    assert np.abs(grey.astype(int) - SLOPE).max() <= 3
 
 
 @pytest.mark.parametrize("name", FILES)

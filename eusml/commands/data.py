@@ -105,7 +105,8 @@ def _audited_once(job: Job, cases: Cases) -> _Audited:
         return _Audited(load(folder), load_audit(pages / _AUDIT), pages)
     settings = job.config.data
     two_classes(cases.table, settings.positive_class, cases.source)  # before hours may go into the rest
-    ingested = ingest(cases, settings, job.work_dir / "ingest", lambda items: progress(items, "decode"))
+    shards = job.work_dir / "ingest"
+    ingested = ingest(cases, settings, shards, lambda items: progress(items, "decode"))
     found = audit(cases, ingested, settings.audit, lambda items: progress(items, "compare", "pair"))
     page = audit_page(found, cases.table, cases.source, synthetic=cases.synthetic, sketches=ingested.sketches)
     pages.mkdir(parents=True, exist_ok=True)
@@ -115,7 +116,7 @@ def _audited_once(job: Job, cases: Cases) -> _Audited:
     if found.blocking:
         _log_audit(job.run, found, cases, pages, images=shows_images(job))
         found.stop(f"{pages / _PAGE}, and the artifact audit/audit.html of the run")
-    prepared = assemble(cases, settings, ingested, found)
+    prepared = assemble(cases, settings, ingested, found, shards)
     save(prepared, folder)
     return _Audited(prepared, found, pages)
 

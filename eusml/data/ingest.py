@@ -79,8 +79,8 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
     """
     preparation = preparation_of(settings)
     size, side = len(cases.table), preparation.size_px
-    images = _blank((size, side, side), folder)
-    sketches = _blank((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), folder)
+    images = blank((size, side, side), folder)
+    sketches = blank((size, SKETCH_SIDE_PX, SKETCH_SIDE_PX), folder)
     measured: list[dict[str, Any]] = [{} for _ in range(size)]
     shards = _shards(cases, preparation, folder)
     results = _results(shards, processes_for(size, settings.workers))
@@ -91,8 +91,8 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
     return Ingested(images, sketches, pd.DataFrame(measured, columns=_COLUMNS))
 
 
-def _blank(shape: tuple[int, int, int], folder: Path | None) -> "NDArray[np.uint8]":
-    """Zeros; in a file without a name where there is a folder, so that memory does not grow with the cohort."""
+def blank(shape: tuple[int, int, int], folder: Path | None) -> "NDArray[np.uint8]":
+    """Zeros, uint8; in a file without a name where there is a folder, so that memory does not grow with the cohort."""
     if folder is None or 0 in shape:
         return np.zeros(shape, np.uint8)
     folder.mkdir(parents=True, exist_ok=True)

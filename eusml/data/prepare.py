@@ -12,7 +12,7 @@ import numpy as np
 from eusml.config import DataConfig
 from eusml.data.findings import Audit
 from eusml.data.groups import first_names
-from eusml.data.ingest import Ingested, Progress, ingest
+from eusml.data.ingest import Ingested, Progress, blank, ingest
 from eusml.data.manifest import TEXT_COLUMNS, Cases, Manifest, two_classes
 from eusml.errors import DataError
 from eusml.tables import from_csv_text, read_csv, to_csv_text
@@ -30,7 +30,7 @@ class Prepared:
 
     manifest: Manifest
     images: "NDArray[np.uint8]"
-    """uint8 [N, S, S], in the order of the manifest."""
+    """uint8 [N, S, S], in the order of the manifest; may lie in a file, of which only what is looked at is read."""
 
     @property
     def digest(self) -> str:
@@ -53,8 +53,17 @@ def prepare(cases: Cases, settings: DataConfig, progress: Progress = iter) -> Pr
     return assemble(cases, settings, ingested)
 
 
-def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audit | None = None) -> Prepared:
+def assemble(
+    cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audit | None = None, folder: Path | None = None
+) -> Prepared:
     """The cases that are kept; with an audit, `group_id` is the first of all patients who must stay together.
+
+    Args:
+        cases: all cases.
+        settings: which class is the positive one.
+        ingested: their images.
+        audit: who is kept, and who stays together; without one, all are kept.
+        folder: where a file without a name may hold the images that are kept; None holds them in memory.
 
     Raises:
         DataError: there are not exactly two classes among them.
@@ -63,7 +72,10 @@ def assemble(cases: Cases, settings: DataConfig, ingested: Ingested, audit: Audi
     images = ingested.images
     if audit is not None:
         table = table.assign(group_id=first_names(audit.groups, table["patient_id"].tolist()))[audit.kept]
-        images = images if audit.kept.all() else images[audit.kept]
+        if not audit.kept.all():
+            images = blank((len(table), *images.shape[1:]), folder)
+            # "clip", because "raise" would make the whole in memory first.
+            np.take(ingested.images, np.flatnonzero(audit.kept), axis=0, out=images, mode="clip")
     if table.empty:
         raise DataError(f"{cases.source}: the audit left none of {len(cases.table)} cases; see its findings")
     negative_class = two_classes(table, settings.positive_class, cases.source)
@@ -113,7 +125,8 @@ def load(folder: Path) -> Prepared:
     try:
         meta = json.loads((folder / _META).read_text(encoding="utf-8"))
         table = read_csv(folder / _TABLE, _TEXT)
-        images = np.load(folder / _IMAGES, allow_pickle=False)
+        # Not into memory: a cohort may be larger than that. "c", so that nothing can be written to the file.
+        images = np.load(folder / _IMAGES, mmap_mode="c", allow_pickle=False)
         digest = meta.pop("digest")
         prepared = Prepared(Manifest(table=table, **meta), images)
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

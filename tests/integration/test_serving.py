@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from eusml.data.images import encode_png
+from tests.dicom_files import dataset, ramp, written
 from tests.integration.conftest import BIN, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
@@ -79,6 +80,16 @@ def test_served_answers_equal_the_evaluated_ones_bit_for_bit(served: str, finish
     assert [row["label"] for row in found] == [labels[value] for value in expected["y_pred"]]
     assert {row["model_version"] for row in found} == {"eusml-phantom-resnet34/1"}
     assert all("SYNTHETIC" in row["notice"] for row in found)
+
+
+def test_a_dicom_file_is_answered_as_the_same_pixels_in_a_png(served: str) -> None:
+    pixels = ramp(96, 96)
+    files = [encode_png(pixels), written(dataset(pixels))]
+    rows = [{"image": base64.b64encode(file).decode()} for file in files]
+    answer = requests.post(served, json={"dataframe_records": rows}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    by_png, by_dicom = answer.json()["predictions"]
+    assert by_dicom == by_png
 
 
 @pytest.mark.parametrize("image", ["!!", base64.b64encode(b"no image").decode(), ""])
