@@ -18,6 +18,8 @@ from eusml.config.sections import (
     SplitConfig,
     TrainConfig,
 )
+from eusml.config.space import check_space, tunable_names, with_settings
+from eusml.config.tuning import Metric, SearchedSetting, TuneConfig
 
 __all__ = [
     "ARCHS",
@@ -31,14 +33,20 @@ __all__ = [
     "DicomConfig",
     "EvaluateConfig",
     "IntervalMethod",
+    "Metric",
     "OnlineConfig",
     "Operation",
     "PhantomConfig",
     "PromoteConfig",
+    "SearchedSetting",
     "Section",
     "SplitConfig",
     "TrainConfig",
+    "TuneConfig",
+    "check_space",
     "flatten",
     "load_config",
     "to_yaml",
+    "tunable_names",
+    "with_settings",
 ]

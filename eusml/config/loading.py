@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args
 
 import yaml
@@ -31,12 +32,12 @@ def load_config(path: Path | None, overrides: Mapping[str, str] | None = None) -
     """
     tree = {} if path is None else _read_yaml(path)
     for name, text in (overrides or {}).items():
-        _set_dotted(tree, name, _override_value(name, text))
+        set_dotted(tree, name, _override_value(name, text))
     try:
         # Through JSON, because pydantic's strict mode then takes lists for tuples and text for paths, and nothing else.
         return Config.model_validate_json(json.dumps(tree, default=str, allow_nan=True))
     except ValidationError as error:
-        raise ConfigError(_describe(error, str(path), overrides or {})) from None
+        raise ConfigError(describe(error, str(path), overrides or {})) from None
 
 
 def flatten(config: Section, prefix: str = "") -> dict[str, Any]:
@@ -106,7 +107,7 @@ def _annotation(name: str) -> Any:
 def _override_value(name: str, text: str) -> Any:
     """The typed value of an override: JSON where the field takes it (`3e-4`, `true`, `[1, 2]`), else the text."""
     annotation = _annotation(name)
-    kinds = {annotation, *get_args(annotation)}
+    kinds = {*get_args(annotation)} if isinstance(annotation, UnionType) else {annotation}
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
@@ -126,7 +127,8 @@ def _override_value(name: str, text: str) -> Any:
     return value
 
 
-def _set_dotted(tree: dict[str, Any], name: str, value: Any) -> None:
+def set_dotted(tree: dict[str, Any], name: str, value: Any) -> None:
+    """Put a value where its dotted name says, making the groups on the way."""
     *parents, last = name.split(".")
     for part in parents:
         inner = tree.setdefault(part, {})
@@ -136,7 +138,8 @@ def _set_dotted(tree: dict[str, Any], name: str, value: Any) -> None:
     tree[last] = value
 
 
-def _describe(error: ValidationError, file: str, overrides: Mapping[str, str]) -> str:
+def describe(error: ValidationError, file: str, overrides: Mapping[str, str]) -> str:
+    """What is wrong, a line for each problem, in words for the person who wrote the settings."""
     lines = []
     for detail in error.errors():
         key = ".".join(str(part) for part in detail["loc"]) or "settings"
@@ -154,7 +157,7 @@ def _concerns(name: str, key: str, message: str) -> bool:
 def _describe_one(detail: Any, key: str, where: str) -> str:
     value = detail["input"]
     if detail["type"] == "extra_forbidden":
-        near = _nearest(key, known_names())
+        near = nearest(key, known_names())
         return f"{where}: unknown setting {key!r}" + (f"; did you mean {near!r}?" if near else "")
     if detail["type"] == "value_error":
         return f"{where}: {key}: {detail['ctx']['error']}"
@@ -166,7 +169,7 @@ def _describe_one(detail: Any, key: str, where: str) -> str:
         spelling = _number_spelling(value)
         hint = f"; YAML reads it as text, write {spelling}" if spelling else ""
     elif detail["type"] == "literal_error" and isinstance(value, str):
-        near = _nearest(value, re.findall(r"'([^']+)'", detail["msg"]))
+        near = nearest(value, re.findall(r"'([^']+)'", detail["msg"]))
         hint = f"; did you mean {near!r}?" if near else ""
     return f"{where}: {key} is {value!r} ({type(value).__name__}), expected {message}{hint}"
 
@@ -183,7 +186,7 @@ def _number_spelling(text: str) -> str | None:
     return text.strip() if re.fullmatch(r"[+-]?[\d.]+([eE][+-]\d+)?", text.strip()) else repr(number)
 
 
-def _nearest(word: str, candidates: Sequence[str]) -> str | None:
+def nearest(word: str, candidates: Sequence[str]) -> str | None:
     """The candidate most like `word`, or None when nothing is near."""
     found = difflib.get_close_matches(word, candidates, n=1, cutoff=0.6)
     return found[0] if found else None

@@ -1,6 +1,6 @@
 """Every setting with its type, range, unit and default; one class per stage. Defaults live here and nowhere else.
 
-Those of the data have a file of their own, `eusml/config/data.py`.
+Those of the data and of tuning have files of their own, `data.py` and `tuning.py`.
 """
 
 import re
@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from eusml.config.base import Fraction, Section, Seed
 from eusml.config.data import DataConfig
+from eusml.config.tuning import TuneConfig
 
 Arch = Literal["resnet34", "resnet50"]
 Operation = Literal["rotation", "flip", "clahe", "log", "sigmoid"]
@@ -113,6 +114,8 @@ class TrainConfig(Section):
     warmup_frac: Fraction = 0.25
     """Share of all steps spent warming up; only with `onecycle`."""
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the features before the last layer that a training step blanks."""
     zero_init_residual: bool = True
     """Start every residual branch at zero, which steadies training from scratch."""
     recalibrate: bool = True
@@ -181,6 +184,7 @@ class Config(Section):
     split: SplitConfig = SplitConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
+    tune: TuneConfig = TuneConfig()
     arms: tuple[Arm, ...] = ()
     """Networks that `main`, `compare` and `promote` work on; none means the one that `train` describes."""
     evaluate: EvaluateConfig = EvaluateConfig()
