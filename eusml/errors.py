@@ -33,6 +33,10 @@ class TrainingError(EusmlError):
     """Training cannot go on: a non-finite loss, a device or initial weights that cannot be had."""
 
 
+class TuningError(EusmlError):
+    """A study cannot be reached or continued, or has nothing to offer."""
+
+
 class CheckpointError(EusmlError):
     """A saved training state or model is incomplete, damaged or belongs to another job."""
 

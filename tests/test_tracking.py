@@ -16,6 +16,7 @@ from eusml.errors import PromotionError, TrackingError
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.tracking import registry, runs, store
+from eusml.workers import working
 from tests.conftest import two_classes
 from tests.dicom_files import dataset, written
 
@@ -117,18 +118,24 @@ def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
     assert found.run_id == run.run_id
 
 
-def test_runs_that_a_kill_left_open_are_ended_and_those_of_others_left_alone(store_folder: Path) -> None:
+def test_runs_that_a_kill_left_open_are_ended_and_those_of_others_left_alone(
+    store_folder: Path, tmp_path: Path
+) -> None:
     client = MlflowClient()
-    with runs.entry_run("now", {}, HERE) as run:
-        killed, other = (
-            client.create_run(run.experiment_id, tags={runs.WORKPLACE: place}).info.run_id
-            for place in (HERE, "fedcba9876543210")
-        )
-        runs.end_abandoned(run, HERE)
+    with working(tmp_path / "here") as gone:
+        pass
+    with working(tmp_path / "here") as worker, working(tmp_path / "here") as beside, working(tmp_path / "there") as far:
+        with runs.entry_run("now", {}, worker.name) as run:
+            killed, alive, other = (
+                client.create_run(run.experiment_id, tags={runs.WORKER: who.name}).info.run_id
+                for who in (gone, beside, far)
+            )
+            runs.end_abandoned(run, worker)
     found = client.get_run(killed)
     assert found.info.status == "KILLED"
     assert found.data.tags["eusml.superseded_by"] == run.run_id
-    assert client.get_run(other).info.status == "RUNNING"
+    for left_alone in (alive, other):
+        assert client.get_run(left_alone).info.status == "RUNNING"
     assert client.get_run(run.run_id).info.status == "FINISHED"
 
 

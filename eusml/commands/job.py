@@ -1,10 +1,8 @@
 """One start of an entry point: its run, and stages that are run once and reused while nothing they rest on changes."""
 
-import hashlib
-import platform
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +14,7 @@ from eusml.config import Config, flatten, to_yaml
 from eusml.errors import EusmlError
 from eusml.evaluation import report
 from eusml.tracking import runs, store
+from eusml.workers import Worker, working
 
 T = TypeVar("T")
 
@@ -38,6 +37,8 @@ class Job:
     entry: str
     """Name of the entry point; its own stage is recorded in the entry run, the stages it needs in children."""
     run: runs.Run
+    worker: Worker
+    """This process."""
     records: list[StageRecord] = field(default_factory=list)
     synthetic: bool = False
     """Whether the images are made up; known once the data are read."""
@@ -49,25 +50,49 @@ class Job:
 
 
 @contextmanager
-def open_job(entry: str, config: Config) -> Iterator[Job]:
+def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Job]:
     """Connect to the store and open the entry point's run; whatever happens inside decides its final status.
+
+    Args:
+        entry: name of the entry point.
+        config: its settings.
+        shared: others may work in the same `work_dir` meanwhile; the job calls `alone` where they must not.
 
     Raises:
         EusmlError: another process works in the same `work_dir`; two would write the same training state.
     """
     store.connect()
     began = time.perf_counter()
-    place = _workplace(config.work_dir)
     tags = {"eusml.entry_point": entry, runs.STAGE: entry}
-    with _alone(config.work_dir), runs.entry_run(f"{config.name}: {entry}", tags, place) as run:
-        runs.end_abandoned(run, place)
+    _make_folder(config.work_dir)
+    with (
+        nullcontext() if shared else _alone(config.work_dir),
+        working(config.work_dir / "workers") as worker,
+        runs.entry_run(f"{config.name}: {entry}", tags, worker.name) as run,
+    ):
+        runs.end_abandoned(run, worker)
         run.params({f"cfg.{name}": value for name, value in flatten(config).items()})
         run.text(to_yaml(config), "config.yaml")
-        job = Job(config, entry, run)
+        job = Job(config, entry, run, worker)
         yield job
         if entry == "main":
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
+
+
+@contextmanager
+def alone(job: Job) -> Iterator[None]:
+    """Of all shared jobs of the folder, be the one that works now; wait for it."""
+    lock = _lock(job.work_dir)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"  waiting for another eusml job in {job.work_dir}")
+        lock.acquire(timeout=-1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def run_stage(
@@ -124,18 +149,13 @@ def run_stage(
 @contextmanager
 def _alone(work_dir: Path) -> Iterator[None]:
     """Hold the work folder's lock; the system gives it back when the process dies, however it dies."""
-    lock = FileLock(work_dir / ".lock", timeout=0)
+    lock = _lock(work_dir)
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         raise EusmlError(
             f"another eusml job works in {work_dir} now; wait for it, or give this one a folder of its own with "
             "-P work_dir=…"
-        ) from None
-    except OSError as error:
-        raise EusmlError(
-            f"work_dir {work_dir} cannot be used ({error.strerror}); name a folder that may be written to"
         ) from None
     try:
         yield
@@ -143,6 +163,16 @@ def _alone(work_dir: Path) -> Iterator[None]:
         lock.release()
 
 
-def _workplace(work_dir: Path) -> str:
-    """Tells this work folder from all others, on this machine and elsewhere, without naming it in the store."""
-    return hashlib.sha256(f"{platform.node()}:{work_dir.resolve()}".encode()).hexdigest()[:16]
+def _make_folder(work_dir: Path) -> None:
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with (work_dir / ".lock").open("ab"):
+            pass
+    except OSError as error:
+        raise EusmlError(
+            f"work_dir {work_dir} cannot be used ({error.strerror}); name a folder that may be written to"
+        ) from None
+
+
+def _lock(work_dir: Path) -> FileLock:
+    return FileLock(work_dir / ".lock")

@@ -1,6 +1,6 @@
 """Who is trained on and who is reported: stratified per class, grouped by patient, made before any augmentation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -50,11 +50,39 @@ def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
     grouped = table.assign(patient_id=_groups(manifest))
     if settings.published:
         return _published(manifest, grouped, settings.fold)
-    _check_size(grouped, settings)
+    _check_folds(grouped, settings.folds or 2, "split.folds" if settings.folds else "")
     held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
     check_split(split, manifest)
     return split
+
+
+def inner_folds(
+    manifest: Manifest, split: Split, folds: int, repeats: int, seed: int
+) -> "list[tuple[NDArray[np.int64], NDArray[np.int64]]]":
+    """Folds of the training partition alone: stratified per class, patients and pictures whole.
+
+    Returns:
+        `folds` times `repeats` pairs of row numbers, int64: what to train on and what to measure on. They count within
+        the training partition, in the order of `split.indices("train")`; nothing of the other rows decides them.
+
+    Raises:
+        DataError: a class has fewer patients in the training partition than there are folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    rows = split.indices("train")
+    part = replace(manifest, table=manifest.table.iloc[rows].reset_index(drop=True))
+    table = part.table[_COLUMNS].assign(patient_id=_groups(part))
+    _check_folds(table, folds, "tune.folds")
+    pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    for repeat in range(repeats):
+        drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + repeat)
+        for train, val in drawn.split(np.zeros(len(table)), table["label"], groups=table["patient_id"]):
+            if len(set(table["label"].iloc[val])) < 2 or len(set(table["label"].iloc[train])) < 2:
+                raise DataError(f"an inner fold of {folds} would hold one class only; fewer tune.folds are needed")
+            pairs.append((train.astype(np.int64), val.astype(np.int64)))
+    return pairs
 
 
 def check_split(split: Split, manifest: Manifest) -> None:
@@ -125,11 +153,10 @@ def _published(manifest: Manifest, grouped: pd.DataFrame, fold: int) -> Split:
     return split
 
 
-def _check_size(table: pd.DataFrame, settings: SplitConfig) -> None:
-    least = settings.folds or 2
+def _check_folds(table: pd.DataFrame, least: int, setting: str) -> None:
     for label, patients in table.groupby("label")["patient_id"].nunique().items():
         if patients < least:
-            what = f"split.folds is {least}" if settings.folds else "a hold-out needs 2"
+            what = f"{setting} is {least}" if setting else f"a hold-out needs {least}"
             raise DataError(
                 f"class {label!r} has {patients} patients, but {what}; fewer folds or more cases are needed"
             )

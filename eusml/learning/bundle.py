@@ -20,6 +20,7 @@ from eusml.errors import CheckpointError
 from eusml.files import written_whole
 from eusml.learning.batches import Normalisation, to_device, to_grey
 from eusml.learning.model import empty_network
+from eusml.learning.predict import turned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -67,20 +68,14 @@ class Bundle:
         must not depend on which other images were asked about.
         """
         assert images.shape[1:] == (self.spec.preparation.size_px,) * 2, images.shape
-        normalise = Normalisation(self.spec.mean, self.spec.std)
+        normalise, views = Normalisation(self.spec.mean, self.spec.std), self.spec.views
         answers = [
-            torch.softmax(self.network(normalise(_views(to_grey(image[None]), self.spec.views))).double(), 1)[:, 1]
+            torch.softmax(self.network(normalise(torch.cat(turned(to_grey(image[None]), views)))).double(), 1)[:, 1]
             .mean()
             .item()
             for image in progress(to_device(np.ascontiguousarray(images), torch.device("cpu")))
         ]
         return np.array(answers, dtype=np.float64)
-
-
-def _views(grey: torch.Tensor, count: int) -> torch.Tensor:
-    """[1, 1, S, S] to [count, 1, S, S]: the image, its quarter turns (4), their mirror images (8)."""
-    turns = [grey.rot90(quarter, (2, 3)) for quarter in range(min(count, 4))]
-    return torch.cat(turns + [turn.flip(3) for turn in turns] if count == 8 else turns)
 
 
 def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,10 +15,39 @@ from eusml.learning.small_maps import ease_last_stage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+_DROPOUT_STREAM = 0x0F
+
+
+class DropoutLinear(nn.Linear):
+    """The last layer, which blanks a share of its inputs while training; its weights are named as a plain layer's.
+
+    Source: Srivastava et al. 2014, JMLR 15:1929. What is blanked is drawn from a generator of its own, seeded at the
+    start of every epoch: a training that goes on after a kill draws what it would have drawn.
+    """
+
+    def __init__(self, plain: nn.Linear, share: float) -> None:
+        super().__init__(plain.in_features, plain.out_features)
+        self.load_state_dict(plain.state_dict())
+        self.share = share
+        self.generator: torch.Generator | None = None
+
+    def begin_epoch(self, seed: int, epoch: int) -> None:
+        """Seed what this epoch blanks."""
+        self.generator = torch.Generator(self.weight.device)
+        words = np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)
+        self.generator.manual_seed(int(words[0] >> np.uint64(1)))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Float [B, F] to logits [B, 2]."""
+        if self.training:
+            assert self.generator is not None, "begin_epoch was not called"
+            kept = torch.empty_like(features).bernoulli_(1 - self.share, generator=self.generator)
+            features = features * kept / (1 - self.share)
+        return super().forward(features)
 
 
 def build_network(
-    arch: Arch, weights: Literal["none", "imagenet"], *, zero_init_residual: bool, seed: int
+    arch: Arch, weights: Literal["none", "imagenet"], *, zero_init_residual: bool, dropout: float = 0.0, seed: int
 ) -> nn.Module:
     """A network that maps float32 [B, C, S, S] to logits float32 [B, 2]; column 1 is the positive class.
 
@@ -36,6 +66,9 @@ def build_network(
             net.conv1 = _grey_stem()
         else:
             _load_backbone(net, _imagenet_state(arch), source=f"torchvision's ImageNet weights of {arch}")
+        if dropout:
+            assert isinstance(net.fc, nn.Linear)
+            net.fc = DropoutLinear(net.fc, dropout)
     ease_last_stage(net)
     return net
 

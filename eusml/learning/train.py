@@ -14,12 +14,12 @@ from eusml.config import TrainConfig
 from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation, epoch_order, to_device, to_grey, training_batches
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
-from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network
+from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, DropoutLinear, build_network
+from eusml.learning.predict import batched_logits
 from eusml.runtime import Compute, choose_compute, make_deterministic
 
 _ONECYCLE_START_DIVISOR = 25.0
 _FINAL_DIVISOR = 1e4
-_INFERENCE_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,11 @@ def fit(
 
 def _start(settings: TrainConfig, originals: LabelledImages) -> tuple[nn.Module, Normalisation]:
     network = build_network(
-        settings.arch, settings.weights, zero_init_residual=settings.zero_init_residual, seed=settings.seed
+        settings.arch,
+        settings.weights,
+        zero_init_residual=settings.zero_init_residual,
+        dropout=settings.dropout,
+        seed=settings.seed,
     )
     if settings.weights == "imagenet":
         return network, Normalisation(IMAGENET_MEAN, IMAGENET_STD)
@@ -158,6 +162,7 @@ def _epochs(
     for epoch in range(start + 1, settings.epochs + 1):
         began = time.perf_counter()
         network.train()
+        _begin_epoch(network, settings.seed, epoch)
         # Losses stay on the device until the epoch ends: reading each one would make the device wait.
         losses, hits, sizes = [], [], []
         batches = training_batches(
@@ -174,6 +179,12 @@ def _epochs(
         test_loss, test_accuracy = _measure(network, *held_out, normalisation, compute)
         seconds = time.perf_counter() - began
         yield EpochResult(epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds)
+
+
+def _begin_epoch(network: nn.Module, seed: int, epoch: int) -> None:
+    for module in network.modules():
+        if isinstance(module, DropoutLinear):
+            module.begin_epoch(seed, epoch)
 
 
 def _train_step(
@@ -209,19 +220,13 @@ def _mean_loss(losses: torch.Tensor, sizes: list[int], first_step: int, epoch: i
     return total / sum(sizes)
 
 
-@torch.inference_mode()
 def _measure(
     network: nn.Module, images: torch.Tensor, targets: torch.Tensor, normalisation: Normalisation, compute: Compute
 ) -> tuple[float, float]:
     """Loss and accuracy in evaluation mode, in the training's precision; not the reported evaluation."""
-    network.eval()
-    logits = []
-    for chunk in torch.split(images, _INFERENCE_BATCH):
-        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
-            logits.append(network(normalisation(to_grey(chunk))).float())
-    stacked = torch.cat(logits)
-    accuracy = (stacked.argmax(1) == targets).float().mean()
-    return float(functional.cross_entropy(stacked, targets)), float(accuracy)
+    logits = batched_logits(network, images, normalisation, compute)
+    accuracy = (logits.argmax(1) == targets).float().mean()
+    return float(functional.cross_entropy(logits, targets)), float(accuracy)
 
 
 @torch.no_grad()
@@ -235,7 +240,9 @@ def _recalibrate(network: nn.Module, images: torch.Tensor, batch_size: int, norm
     for layer in layers:
         layer.reset_running_stats()
         layer.momentum = None  # torch's word for a cumulative mean
-    network.train()
+    network.eval()
+    for layer in layers:
+        layer.train()
     # In the order of epoch 0, which no training has: classes and copies are mixed as in any other batch.
     for rows in epoch_order(0, 0, len(images), batch_size):
         network(normalisation(to_grey(images[torch.from_numpy(rows).to(images.device)])))

@@ -27,6 +27,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 from eusml.errors import PrivateDataError, TrackingError
 from eusml.tables import to_csv_text
 from eusml.tracking.store import client, experiment_id
+from eusml.workers import Worker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,8 +36,8 @@ FINGERPRINT = "eusml.fingerprint"
 STAGE = "eusml.stage"
 SOURCE = "eusml.data_source"
 SYNTHETIC = "eusml.synthetic"
-WORKPLACE = "eusml.workplace"
-"""Which work folder of which machine, as a digest."""
+WORKER = "eusml.worker"
+"""Which process opened the run, of which work folder of which machine: `Worker.name`."""
 _BATCH = 100
 _FLUSH_EVERY_S = 5.0
 _DIGEST_CHARS = 36
@@ -57,12 +58,12 @@ class Run:
 
     run_id: str
     experiment_id: str
-    workplace: str
-    """Of the job that opened it."""
+    worker: str
+    """Name of the process that opened it."""
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Settings; each can be logged once."""
-        params = [Param(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
+        params = [Param(name, param_text(value)) for name, value in values.items()]
         for start in range(0, len(params), _BATCH):
             client().log_batch(self.run_id, params=params[start : start + _BATCH])
 
@@ -72,7 +73,7 @@ class Run:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Numbers, all in one call."""
-        now = _now_ms()
+        now = now_ms()
         client().log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
     @contextmanager
@@ -140,7 +141,7 @@ class Curve:
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         """Hold the numbers of one epoch, and write what waits when that was long ago."""
-        now = _now_ms()
+        now = now_ms()
         self._waiting += [Metric(name, value, now, step) for name, value in values.items()]
         if time.monotonic() - self._flushed_at >= _FLUSH_EVERY_S:
             self.flush()
@@ -155,17 +156,17 @@ class Curve:
 
 
 @contextmanager
-def entry_run(name: str, tags: Mapping[str, str], workplace: str) -> Iterator[Run]:
+def entry_run(name: str, tags: Mapping[str, str], worker: str) -> Iterator[Run]:
     """The run of an entry point: the one that `mlflow run` opened, or a new one.
 
     Raises:
         TrackingError: the store fails, now or while the job runs.
     """
     try:
-        named = {MLFLOW_RUN_NAME: name, WORKPLACE: workplace, **_code_tags(), **tags}
+        named = {MLFLOW_RUN_NAME: name, WORKER: worker, **code_tags(), **tags}
         given = os.environ.get("MLFLOW_RUN_ID")
         if given:
-            run = Run(given, client().get_run(given).info.experiment_id, workplace)
+            run = Run(given, client().get_run(given).info.experiment_id, worker)
             run.tags(named)
         else:
             run = _create(experiment_id(), named)
@@ -181,8 +182,8 @@ def entry_run(name: str, tags: Mapping[str, str], workplace: str) -> Iterator[Ru
 @contextmanager
 def child_run(parent: Run, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """A run below another one."""
-    marks = {MLFLOW_RUN_NAME: name, MLFLOW_PARENT_RUN_ID: parent.run_id, WORKPLACE: parent.workplace}
-    run = _create(parent.experiment_id, {**marks, **_code_tags(), **tags})
+    marks = {MLFLOW_RUN_NAME: name, MLFLOW_PARENT_RUN_ID: parent.run_id, WORKER: parent.worker}
+    run = _create(parent.experiment_id, {**marks, **code_tags(), **tags})
     with _ended(run):
         yield run
 
@@ -208,16 +209,16 @@ def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
     return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
 
 
-def end_abandoned(run: Run, workplace: str) -> None:
-    """End the runs, parents included, that an earlier and killed job of the same work folder left open.
+def end_abandoned(run: Run, worker: Worker) -> None:
+    """End the runs, parents included, that processes of the same work folder left open when they were killed.
 
-    Whoever calls this holds the folder's lock: none of them is alive. Runs of other folders are left alone.
+    Runs of other folders are left alone, and so are those of processes that live.
     """
     left_open = client().search_runs(
-        [run.experiment_id], f"tags.`{WORKPLACE}` = '{workplace}' and attributes.status = 'RUNNING'"
+        [run.experiment_id], f"tags.`{WORKER}` LIKE '{worker.place}/%' and attributes.status = 'RUNNING'"
     )
     for other in left_open:
-        if other.info.run_id != run.run_id:
+        if worker.is_gone(other.data.tags[WORKER]):
             client().set_tag(other.info.run_id, "eusml.superseded_by", run.run_id)
             client().set_terminated(other.info.run_id, RunStatus.to_string(RunStatus.KILLED))
 
@@ -256,11 +257,11 @@ def _ended(run: Run) -> Iterator[None]:
 
 def _create(experiment_id: str, tags: Mapping[str, str]) -> Run:
     run = client().create_run(experiment_id, tags=dict(tags), run_name=tags[MLFLOW_RUN_NAME])
-    return Run(run.info.run_id, experiment_id, tags[WORKPLACE])
+    return Run(run.info.run_id, experiment_id, tags[WORKER])
 
 
 @cache
-def _code_tags() -> dict[str, str]:
+def code_tags() -> dict[str, str]:
     """Which code ran: the commit, and whether the working tree differed from it."""
     root = Path(__file__).parents[2]
 
@@ -285,5 +286,11 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _now_ms() -> int:
+def param_text(value: Any) -> str:
+    """How a setting is written in the store, the same everywhere: text as it is, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def now_ms() -> int:
+    """The time as MLflow counts it."""
     return time.time_ns() // 1_000_000

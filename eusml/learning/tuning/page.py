@@ -1,0 +1,64 @@
+"""A study as one page of interactive figures, to be opened anywhere."""
+
+import html
+import warnings
+from collections.abc import Callable
+
+import optuna
+from optuna import visualization
+from optuna.trial import TrialState
+
+from eusml.learning.tuning.study import Tuning
+
+
+def study_page(tuning: Tuning, *, synthetic: bool) -> str:
+    """One self-contained HTML file: history, importances, parallel coordinates, slices, timeline.
+
+    Optuna's own figures (plotly). A figure that the trials do not suffice for is named with the reason.
+    """
+    study = tuning.study
+    metric = tuning.config.tune.metric
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    figures: dict[str, Callable[[], object]] = {
+        "History": lambda: visualization.plot_optimization_history(study, target_name=metric),
+        "Importance of each setting": lambda: _importances(study, metric),
+        "Parallel coordinates": lambda: visualization.plot_parallel_coordinate(study, target_name=metric),
+        "Slices": lambda: visualization.plot_slice(study, target_name=metric),
+        "Timeline": lambda: visualization.plot_timeline(study),
+    }
+    title = f"Study {tuning.name}"
+    marks = " SYNTHETIC images: nothing here is about patients." if synthetic else ""
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        f"<p>{html.escape(summary(tuning))}{marks} {len(complete)} were finished. The figures are of the inner folds "
+        "of the training partition; no reported case took part.</p>",
+    ]
+    script: str | bool = True  # plotly's own code, once per page
+    for name, draw in figures.items():
+        parts.append(f"<h2>{name}</h2>")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                figure = draw()
+        except (ValueError, RuntimeError, ZeroDivisionError) as error:
+            parts.append(f"<p>Not drawn: {html.escape(str(error))}</p>")
+            continue
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=script))  # type: ignore[attr-defined]
+        script = False
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>body {{font-family: sans-serif}}</style>'
+    return f"<!doctype html>\n<html><head>{head}</head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+
+
+def summary(tuning: Tuning) -> str:
+    """How many configurations were tried, and what became of them."""
+    states = [record.state for record in tuning.records()]
+    counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
+    detail = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    total = sum(counts.values())
+    return f"{total} configuration{' was' if total == 1 else 's were'} tried ({detail})."
+
+
+def _importances(study: optuna.Study, metric: str) -> object:
+    return visualization.plot_param_importances(
+        study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), target_name=metric
+    )

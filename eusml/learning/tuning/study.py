@@ -1,0 +1,235 @@
+"""One study: workers that take trials until there are as many as asked for, and what is known of them."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from eusml.config import Config, with_settings
+from eusml.errors import EusmlError, TuningError
+from eusml.learning.train import EpochResult
+from eusml.learning.tuning.objective import MAXIMISED, InnerFolds, fold_value, shortened
+from eusml.learning.tuning.pruning import epoch_pruner, worse_fold_by_fold
+from eusml.learning.tuning.retry import ERROR, FOLD_VALUES, WORKER, repeat, repeat_lost_trials
+from eusml.learning.tuning.sampler import SeededPerTrial
+from eusml.learning.tuning.space import starting_point, suggest, values_of
+from eusml.learning.tuning.storage import DEFAULT, open_study
+from eusml.workers import Worker
+
+RECORDED_AS = "recorded_as"
+"""User attribute of a trial: what the caller calls it."""
+_POLL_S = 0.5
+_UNCLAIMED_AFTER_HEARTBEATS = 4
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """One configuration that was tried."""
+
+    number: int
+    state: str
+    """`complete`, `pruned` or `failed`; `running`, `waiting`; `lost` when its worker died and it was queued again."""
+    settings: dict[str, Any]
+    """Dotted name to value."""
+    value: float | None
+    """The objective; None without."""
+    fold_values: tuple[float, ...]
+    """The objective in every inner fold that was finished."""
+    curve: dict[int, float] = field(repr=False)
+    """Log loss in the first fold by epoch (from 1), negative where the objective is maximised."""
+    started: datetime | None
+    ended: datetime | None
+    error: str | None
+    is_default: bool
+    """The setting as it stood before tuning."""
+    recorded_as: str | None
+    """What the caller called it when it began."""
+
+    @property
+    def tried(self) -> bool:
+        """Whether it counts: it came to an end of its own."""
+        return self.state in ("complete", "pruned", "failed")
+
+    @property
+    def seconds(self) -> float:
+        """Wall time; 0 while it runs."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else 0.0
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A study that this process may work on."""
+
+    study: optuna.Study
+    config: Config
+    """The settings as they stand; `tune` says how to search."""
+    inner: InnerFolds
+    is_new: bool
+    """Whether this process made the study."""
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return self.study.study_name
+
+    def records(self) -> list[TrialRecord]:
+        """All trials, by number."""
+        return [self._record(trial) for trial in self.study.get_trials(deepcopy=False)]
+
+    def best(self) -> TrialRecord:
+        """The trial with the best objective; of equal ones the first.
+
+        Raises:
+            TuningError: none was finished.
+        """
+        complete = [record for record in self.records() if record.state == "complete"]
+        if not complete:
+            errors = [f"  trial {record.number}: {record.error}" for record in self.records() if record.error]
+            raise TuningError("\n".join([f"no trial of the study {self.name!r} was finished", *errors[-3:]]))
+        sign = -1 if self.config.tune.metric in MAXIMISED else 1
+        return min(complete, key=lambda record: (sign * _number(record.value), record.number))
+
+    def recall(self, key: str) -> Any:
+        """What a worker noted on the study; None before that."""
+        return self.study.user_attrs.get(key)
+
+    def note(self, key: str, value: Any) -> None:
+        """Note something on the study for all workers, JSON-ready."""
+        self.study.set_user_attr(key, value)
+
+    def work(
+        self,
+        worker: Worker,
+        begin: Callable[[int, dict[str, Any]], str] = lambda number, _: str(number),
+        end: Callable[[TrialRecord], None] = lambda _: None,
+    ) -> None:
+        """Take trials until as many as asked for have ended, whoever took them; then return.
+
+        Args:
+            worker: who this process is.
+            begin: called with a trial's number and settings before it runs; what it returns is kept on the trial.
+            end: called after every trial of this process that came to an end of its own.
+        """
+        wanted = self.config.tune.trials
+        unclaimed_after_s = float(_UNCLAIMED_AFTER_HEARTBEATS * self.config.tune.heartbeat_s)
+        while True:
+            repeat_lost_trials(self.study, worker, unclaimed_after_s)
+            records = self.records()
+            if sum(record.tried for record in records) >= wanted:
+                return
+            if sum(record.tried or record.state == "running" for record in records) >= wanted:
+                time.sleep(_POLL_S)  # others are at the last trials; should one die, its trial is for this one
+                continue
+            known = {record.number for record in records if record.state not in ("running", "waiting")}
+            try:
+                self.study.optimize(lambda trial: self._objective(trial, worker, begin), 1, catch=(EusmlError,))
+            except BaseException:
+                # Not the trial's fault: an interruption, or a store that is away. It is for whoever comes next.
+                for trial in self._mine(worker, known):
+                    repeat(self.study, trial)
+                raise
+            for trial in self._mine(worker, known):
+                end(self._record(trial))
+
+    def _mine(self, worker: Worker, known: set[int]) -> list[FrozenTrial]:
+        """The trial that this process ran last, if it is not among those that had ended before."""
+        trials = self.study.get_trials(deepcopy=False)
+        return [t for t in trials if t.user_attrs.get(WORKER) == worker.name and t.number not in known]
+
+    def _objective(self, trial: optuna.Trial, worker: Worker, begin: Callable[[int, dict[str, Any]], str]) -> float:
+        storage: BaseStorage = trial.storage
+        if isinstance(storage, RDBStorage):
+            # Before the trial is claimed: one that is claimed has a heartbeat, by which others learn of its end.
+            storage.record_heartbeat(trial._trial_id)
+        trial.set_user_attr(WORKER, worker.name)
+        settings = self.config.tune
+        try:
+            tried = suggest(trial, settings.space, self.config)
+            trial.set_user_attr(RECORDED_AS, begin(trial.number, tried))
+            return self._over_folds(trial, shortened(with_settings(self.config, tried), settings.epochs_frac))
+        except EusmlError as error:
+            trial.set_user_attr(ERROR, str(error))
+            raise
+
+    def _over_folds(self, trial: optuna.Trial, config: Config) -> float:
+        settings = self.config.tune
+        is_default = bool(trial.user_attrs.get(DEFAULT))
+        # A trial that was lost with its worker goes on after the folds that it had finished.
+        values: list[float] = list(trial.user_attrs.get(FOLD_VALUES, []))
+        sign = -1 if settings.metric in MAXIMISED else 1
+
+        def on_epoch(result: EpochResult) -> None:
+            trial.report(sign * result.test_loss, result.epoch)
+            if not is_default and trial.should_prune():
+                raise optuna.TrialPruned
+
+        for fold in range(len(values), len(self.inner.folds)):
+            values.append(
+                fold_value(self.inner, fold, config, settings.metric, on_epoch if fold == 0 else lambda _: None)
+            )
+            trial.set_user_attr(FOLD_VALUES, values)
+            last = fold == len(self.inner.folds) - 1
+            if settings.fold_pruner == "wilcoxon" and not last and not is_default:
+                frozen = self.study.get_trials(deepcopy=False)[trial.number]
+                if worse_fold_by_fold(self.study, frozen, values, settings.wilcoxon_p):
+                    raise optuna.TrialPruned
+        return sum(values) / len(values)
+
+    def _record(self, trial: FrozenTrial) -> TrialRecord:
+        error = trial.user_attrs.get(ERROR)
+        lost = trial.state == TrialState.FAIL and error is None
+        state = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+        return TrialRecord(
+            number=trial.number,
+            state="lost" if lost else state.get(trial.state, trial.state.name.lower()),
+            settings=values_of(trial.params, self.config.tune.space),
+            value=trial.value if trial.state == TrialState.COMPLETE else None,
+            fold_values=tuple(trial.user_attrs.get(FOLD_VALUES, ())),
+            curve=dict(trial.intermediate_values),
+            started=trial.datetime_start,
+            ended=trial.datetime_complete,
+            error=error,
+            is_default=bool(trial.user_attrs.get(DEFAULT)),
+            recorded_as=trial.user_attrs.get(RECORDED_AS),
+        )
+
+
+def open_tuning(config: Config, inner: InnerFolds, name: str, definition: dict[str, Any], folder: Path) -> Tuning:
+    """The study for these settings, made or found; see `open_study`.
+
+    Args:
+        config: settings of one arm.
+        inner: training partition and inner folds.
+        name: of the study.
+        definition: what must be equal for trials to belong together.
+        folder: of the journal.
+
+    Raises:
+        ConfigError: the space does not hold the settings as they stand.
+        TuningError: the storage cannot be reached or holds another study of this name.
+    """
+    settings = config.tune
+    first = starting_point(settings.space, config)
+    epochs = shortened(config, settings.epochs_frac).train.epochs
+    study, is_new = open_study(
+        settings,
+        name,
+        definition,
+        first,
+        folder / "journal.log",
+        SeededPerTrial(settings.seed, settings.startup_trials),
+        epoch_pruner(settings, epochs),
+        "maximize" if settings.metric in MAXIMISED else "minimize",
+    )
+    return Tuning(study, config, inner, is_new)
+
+
+def _number(value: float | None) -> float:
+    assert value is not None
+    return value
