@@ -11,15 +11,9 @@ from statsmodels.stats.multitest import multipletests
 
 from eusml.config import EvaluateConfig
 from eusml.errors import DataError
-from eusml.evaluation.comparison import (
-    PairedResult,
-    accuracy_difference,
-    auroc_difference,
-    compare_all,
-    holm,
-    same_cases,
-    side_by_side,
-)
+from eusml.evaluation.alignment import same_cases
+from eusml.evaluation.comparison import PairedResult, compare_all, side_by_side
+from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm
 
 QUICK = EvaluateConfig(bootstrap_samples=100)
 
@@ -122,6 +116,25 @@ def test_arms_on_other_cases_are_refused_by_name() -> None:
     for refuse in (lambda arms: compare_all(arms, confidence=0.95), lambda arms: side_by_side(arms, QUICK)):
         with pytest.raises(DataError, match="only one of them"):
             refuse({"a": a, "b": a.iloc[1:]})
+
+
+def repeated(table: pd.DataFrame, repeats: int) -> pd.DataFrame:
+    """The same answers in every repeat of a cross-validation."""
+    return pd.concat([table.assign(repeat=number) for number in range(repeats)], ignore_index=True)
+
+
+def test_a_case_may_stand_once_in_every_repeat() -> None:
+    a = repeated(answers(12, 1.0, 0), 2)
+    shuffled = a.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(same_cases({"a": a, "b": shuffled})["b"], a)
+    for changed, message in (
+        (a.assign(repeat=0), r"b: case c0 \(repeat 0\), c1 \(repeat 0\), .* and 7 more stands more than once"),
+        (a.assign(repeat=a["repeat"] + 1), r"measured on case c0 \(repeat 0\), c0 \(repeat 2\), c1 \(repeat 0\)"),
+        (a.drop(columns="repeat").iloc[:12], "only one of them has several repeats"),
+        (a.assign(y_true=a["y_true"].where(a.index != 14, 1)), r"y_true differs for case c2 \(repeat 1\)$"),
+    ):
+        with pytest.raises(DataError, match=message):
+            same_cases({"a": a, "b": changed})
 
 
 def test_order_of_cases_does_not_matter() -> None:
