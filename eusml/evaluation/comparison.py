@@ -6,16 +6,15 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from eusml.config import EvaluateConfig
-from eusml.evaluation import bootstrap
+from eusml.evaluation import bootstrap, power
 from eusml.evaluation.alignment import same_cases
 from eusml.evaluation.metrics import evaluate
 from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm, resampled_difference
-
-_FEW_CASES = 100
-"""Below this, exact McNemar finds a 10-point difference less than half the time (9 % at 29 cases, 72 % at 142)."""
+from eusml.evaluation.power import POWER
 
 
 @dataclass(frozen=True)
@@ -25,6 +24,8 @@ class PairedResult:
     arm_a: str
     arm_b: str
     cases: int
+    repeats: int
+    """How many times every case was answered, by networks of different folds; 1 but for repeated cross-validation."""
     patients: int
     confidence: float
     only_a_right: int
@@ -43,6 +44,11 @@ class PairedResult:
     accuracy_p_holm: float
     """Corrected for the number of pairs that were tested together (Holm 1979)."""
     auroc_p_holm: float
+    level: float
+    """What p must be below to count whatever the other pairs say: 1 - confidence, shared among all pairs."""
+    smallest_accuracy_difference: float
+    """Smallest true difference that would be seen at `level` with power 0.8; nan where none could have been."""
+    smallest_auroc_difference: float
     method: str
 
     def sentence(self) -> str:
@@ -51,15 +57,23 @@ class PairedResult:
             "accuracy", self.accuracy_low, self.accuracy_high, self.accuracy_p, self.accuracy_p_holm
         )
         auroc = self._verdict("AUROC", self.auroc_low, self.auroc_high, self.auroc_p, self.auroc_p_holm)
+        cases = f"{self.cases} cases" + (f" in each of {self.repeats} repeats" if self.repeats > 1 else "")
         seen = (
-            f"{self.arm_a} against {self.arm_b}, {self.cases} cases: {self.only_a_right} right by the first alone, "
+            f"{self.arm_a} against {self.arm_b}, {cases}: {self.only_a_right} right by the first alone, "
             f"{self.only_b_right} by the second alone (p {self.accuracy_p:.2g}); "
             f"accuracy {_signed(self.accuracy_difference, self.accuracy_low, self.accuracy_high)}, {accuracy}; "
             f"AUROC {_signed(self.auroc_difference, self.auroc_low, self.auroc_high)} (p {self.auroc_p:.2g}), {auroc}."
         )
-        if "no order" in seen and self.cases < _FEW_CASES:
-            seen += f" With {self.cases} cases a difference can hardly be seen: none seen does not mean none there."
-        return seen
+        if "no order" in seen:
+            return f"{seen} {self._could_have_seen()}: none seen does not mean none there."
+        return f"{seen} {self._could_have_seen()}."
+
+    def _could_have_seen(self) -> str:
+        accuracy = _at_least("accuracy", self.smallest_accuracy_difference)
+        auroc = _at_least("AUROC", self.smallest_auroc_difference)
+        return (
+            f"These {self.cases} cases could have shown {accuracy} and {auroc} (power {POWER}, level {self.level:.2g})"
+        )
 
     def _verdict(self, measure: str, low: float, high: float, p: float, p_holm: float) -> str:
         if math.isnan(low):
@@ -108,9 +122,12 @@ def compare_all(
         DataError: as `same_cases`.
     """
     aligned = same_cases(predictions)
+    names = list(combinations(aligned, 2))
+    # Holm asks this of the smallest p and less of the others, so it is enough whatever they are.
+    level = (1 - confidence) / max(len(names), 1)
     pairs = [
-        _compare_pair(a, aligned[a], b, aligned[b], confidence=confidence, samples=samples)
-        for a, b in combinations(aligned, 2)
+        _compare_pair(a, aligned[a], b, aligned[b], confidence=confidence, level=level, samples=samples)
+        for a, b in names
     ]
     by_accuracy = holm([pair.accuracy_p for pair in pairs])
     by_auroc = holm([pair.auroc_p for pair in pairs])
@@ -121,7 +138,7 @@ def compare_all(
 
 
 def _compare_pair(
-    name_a: str, a: pd.DataFrame, name_b: str, b: pd.DataFrame, *, confidence: float, samples: int
+    name_a: str, a: pd.DataFrame, name_b: str, b: pd.DataFrame, *, confidence: float, level: float, samples: int
 ) -> PairedResult:
     y_true = a["y_true"].to_numpy(dtype=np.int64)
     right_a, right_b = (table["y_pred"].to_numpy(dtype=np.int64) == y_true for table in (a, b))
@@ -130,22 +147,20 @@ def _compare_pair(
     accuracy = accuracy_difference(only_a, only_b, len(a), confidence)
     auroc = auroc_difference(y_true, score_a, score_b, confidence)
     mcnemar_p, method = accuracy.p, "exact McNemar, Agresti-Min interval; DeLong"
-    patients = a["patient_id"].to_numpy()
-    count = int(a["patient_id"].nunique())
-    if count < len(a):
+    smallest = power.smallest_accuracy_difference(len(a), (only_a + only_b) / len(a), level)
+    patients = int(a["patient_id"].nunique())
+    if patients < len(a):
         # Images of one patient are not independent: both formulas would be too sure of themselves.
         mcnemar_p, method = math.nan, f"patient-wise bootstrap, {samples} resamples"
-        calls = [table["y_pred"].to_numpy(dtype=np.float64) for table in (a, b)]
-        called = [bootstrap.resampled_measures(y_true, y_pred, patients, 0.5, samples)["accuracy"] for y_pred in calls]
-        accuracy = resampled_difference(accuracy.value, called[0] - called[1], confidence)
-        scores = (score_a, score_b)
-        areas = [bootstrap.resampled_measures(y_true, score, patients, 0.5, samples)["auroc"] for score in scores]
-        auroc = resampled_difference(auroc.value, areas[0] - areas[1], confidence)
+        accuracy = resampled_difference(accuracy.value, _drawn(a, b, "y_pred", "accuracy", samples), confidence)
+        auroc = resampled_difference(auroc.value, _drawn(a, b, "y_score", "auroc", samples), confidence)
+        smallest = power.smallest_difference(accuracy.standard_error, level)
     return PairedResult(
         arm_a=name_a,
         arm_b=name_b,
-        cases=len(a),
-        patients=count,
+        cases=int(a["case_id"].nunique()),
+        repeats=int(a["repeat"].nunique()) if "repeat" in a.columns else 1,
+        patients=patients,
         confidence=confidence,
         only_a_right=only_a,
         only_b_right=only_b,
@@ -160,8 +175,28 @@ def _compare_pair(
         auroc_p=auroc.p,
         accuracy_p_holm=accuracy.p,
         auroc_p_holm=auroc.p,
+        level=level,
+        smallest_accuracy_difference=smallest,
+        smallest_auroc_difference=power.smallest_difference(auroc.standard_error, level),
         method=method,
     )
+
+
+def _drawn(a: pd.DataFrame, b: pd.DataFrame, column: str, measure: str, samples: int) -> npt.NDArray[np.float64]:
+    """float64 [R], the difference of a measure in every resample of the patients."""
+    y_true, patients = a["y_true"].to_numpy(dtype=np.int64), a["patient_id"].to_numpy()
+    of_a, of_b = (
+        bootstrap.resampled_measures(y_true, table[column].to_numpy(np.float64), patients, 0.5, samples)[measure]
+        for table in (a, b)
+    )
+    return of_a - of_b
+
+
+def _at_least(measure: str, smallest: float) -> str:
+    if math.isnan(smallest):
+        return f"no difference of {measure}, however large"
+    # Rounded up, for a smaller one could not have been seen.
+    return f"a difference of {measure} of {math.ceil(100 * smallest) / 100:.2f} or more"
 
 
 def _signed(value: float, low: float, high: float) -> str:

@@ -20,6 +20,8 @@ class Difference:
     high: float
     p: float
     """Two-sided."""
+    standard_error: float = math.nan
+    """Of `value`; nan where the test needs none."""
 
 
 def accuracy_difference(only_a: int, only_b: int, cases: int, confidence: float) -> Difference:
@@ -69,7 +71,7 @@ def auroc_difference(
     error = math.sqrt(variance)
     half = float(norm.ppf((1 + confidence) / 2)) * error
     p = float(2 * norm.sf(abs(difference) / error))
-    return Difference(difference, max(difference - half, -1.0), min(difference + half, 1.0), p)
+    return Difference(difference, max(difference - half, -1.0), min(difference + half, 1.0), p, error)
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -89,4 +91,5 @@ def resampled_difference(value: float, drawn: npt.NDArray[np.float64], confidenc
         return Difference(value, math.nan, math.nan, math.nan)
     defined = drawn[~np.isnan(drawn)]
     tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return Difference(value, found.low, found.high, min(2 * (tail + 1) / (len(defined) + 1), 1.0))
+    p = min(2 * (tail + 1) / (len(defined) + 1), 1.0)
+    return Difference(value, found.low, found.high, p, float(defined.std(ddof=1)))
