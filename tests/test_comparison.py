@@ -191,7 +191,7 @@ def test_sentences_say_what_could_have_been_seen() -> None:
         "more (power 0.8, level 0.017)"
     ) in seen
     nothing = paired(smallest_accuracy_difference=math.nan, smallest_auroc_difference=math.nan).sentence()
-    assert "no difference of accuracy, however large and no difference of AUROC, however large" in nothing
+    assert "no difference of accuracy however large and no difference of AUROC however large" in nothing
     both = {f"{measure}_{end}": 0.01 for measure in ("accuracy", "auroc") for end in ("low", "high", "p", "p_holm")}
     assert "none seen" not in paired(**both).sentence()
 

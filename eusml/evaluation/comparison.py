@@ -194,7 +194,7 @@ def _drawn(a: pd.DataFrame, b: pd.DataFrame, column: str, measure: str, samples:
 
 def _at_least(measure: str, smallest: float) -> str:
     if math.isnan(smallest):
-        return f"no difference of {measure}, however large"
+        return f"no difference of {measure} however large"
     # Rounded up, for a smaller one could not have been seen.
     return f"a difference of {measure} of {math.ceil(100 * smallest) / 100:.2f} or more"
 

@@ -16,6 +16,8 @@ from eusml.evaluation.metrics import MEASURES
 
 Floats = npt.NDArray[np.float64]
 
+_COLUMNS = ("arm_a", "arm_b", "measure", "a", "b", "difference", "ci_low", "ci_high", "undefined", "method")
+
 
 def paired_differences(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConfig) -> pd.DataFrame:
     """Every measure of every pair of arms: both values, the first minus the second, and its percentile interval.
@@ -43,7 +45,7 @@ def paired_differences(predictions: Mapping[str, pd.DataFrame], settings: Evalua
         for a, b in combinations(aligned, 2)
         for measure in MEASURES
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def _measured(table: pd.DataFrame, settings: EvaluateConfig) -> dict[str, float]:

@@ -109,7 +109,7 @@ def compare_folds(predictions: Mapping[str, pd.DataFrame], confidence: float) ->
         ]
         corrected = holm([row["p"] for row in tested])
         rows += [{**row, "p_holm": p} for row, p in zip(tested, corrected, strict=True)]
-    return pd.DataFrame(rows)[[*_COLUMNS]]
+    return pd.DataFrame(rows, columns=list(_COLUMNS))
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
