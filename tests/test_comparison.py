@@ -11,15 +11,10 @@ from statsmodels.stats.multitest import multipletests
 
 from eusml.config import EvaluateConfig
 from eusml.errors import DataError
-from eusml.evaluation.comparison import (
-    PairedResult,
-    accuracy_difference,
-    auroc_difference,
-    compare_all,
-    holm,
-    same_cases,
-    side_by_side,
-)
+from eusml.evaluation.alignment import same_cases
+from eusml.evaluation.comparison import PairedResult, compare_all, side_by_side
+from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm
+from eusml.evaluation.power import smallest_accuracy_difference
 
 QUICK = EvaluateConfig(bootstrap_samples=100)
 
@@ -124,6 +119,25 @@ def test_arms_on_other_cases_are_refused_by_name() -> None:
             refuse({"a": a, "b": a.iloc[1:]})
 
 
+def repeated(table: pd.DataFrame, repeats: int) -> pd.DataFrame:
+    """The same answers in every repeat of a cross-validation."""
+    return pd.concat([table.assign(repeat=number) for number in range(repeats)], ignore_index=True)
+
+
+def test_a_case_may_stand_once_in_every_repeat() -> None:
+    a = repeated(answers(12, 1.0, 0), 2)
+    shuffled = a.sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(same_cases({"a": a, "b": shuffled})["b"], a)
+    for changed, message in (
+        (a.assign(repeat=0), r"b: case c0 \(repeat 0\), c1 \(repeat 0\), .* and 7 more stands more than once"),
+        (a.assign(repeat=a["repeat"] + 1), r"measured on case c0 \(repeat 0\), c0 \(repeat 2\), c1 \(repeat 0\)"),
+        (a.drop(columns="repeat").iloc[:12], "only one of them has several repeats"),
+        (a.assign(y_true=a["y_true"].where(a.index != 14, 1)), r"y_true differs for case c2 \(repeat 1\)$"),
+    ):
+        with pytest.raises(DataError, match=message):
+            same_cases({"a": a, "b": changed})
+
+
 def test_order_of_cases_does_not_matter() -> None:
     a, b = answers(30, 1.0, 0), answers(30, 0.4, 1)
     shuffled = b.sample(frac=1, random_state=0)
@@ -156,7 +170,7 @@ def paired(**changed: object) -> PairedResult:
 
 
 def test_sentences_claim_an_order_only_where_interval_and_corrected_p_do() -> None:
-    assert "With 29 cases a difference can hardly be seen" in paired().sentence()
+    assert "none seen does not mean none there" in paired().sentence()
     assert "higher" not in paired().sentence()
     clear = {"auroc_low": 0.02, "auroc_high": 0.2, "auroc_p": 0.005, "auroc_p_holm": 0.01}
     assert "a has the higher AUROC here" in paired(**clear).sentence()
@@ -168,6 +182,51 @@ def test_sentences_claim_an_order_only_where_interval_and_corrected_p_do() -> No
     unknown = paired(auroc_low=math.nan, auroc_high=math.nan, auroc_p_holm=math.nan).sentence()
     assert "(no interval)" in unknown
     assert "higher AUROC" not in unknown
+
+
+def test_sentences_say_what_could_have_been_seen() -> None:
+    seen = paired(smallest_accuracy_difference=0.301, smallest_auroc_difference=0.25, level=0.05 / 3).sentence()
+    assert (
+        "These 29 cases could have shown a difference of accuracy of 0.31 or more and a difference of AUROC of 0.25 or "
+        "more (power 0.8, level 0.017)"
+    ) in seen
+    nothing = paired(smallest_accuracy_difference=math.nan, smallest_auroc_difference=math.nan).sentence()
+    assert "no difference of accuracy however large and no difference of AUROC however large" in nothing
+    both = {f"{measure}_{end}": 0.01 for measure in ("accuracy", "auroc") for end in ("low", "high", "p", "p_holm")}
+    assert "none seen" not in paired(**both).sentence()
+
+
+def test_the_smallest_difference_is_that_of_the_test_and_level_that_are_used() -> None:
+    arms = {name: answers(80, strength, seed) for seed, (name, strength) in enumerate({"a": 1.5, "b": 0.9}.items())}
+    alone = compare_all(arms, confidence=0.9)[0]
+    assert alone.level == pytest.approx(0.1)
+    discordant = (alone.only_a_right + alone.only_b_right) / 80
+    assert alone.smallest_accuracy_difference == smallest_accuracy_difference(80, discordant, alone.level)
+    # DeLong's error, from the interval, which is as wide on both sides here.
+    error = (alone.auroc_high - alone.auroc_low) / 2 / norm.ppf(0.95)
+    assert alone.smallest_auroc_difference == pytest.approx((norm.ppf(0.95) + norm.ppf(0.8)) * error)
+    of_three = compare_all({**arms, "c": answers(80, 0.5, 5)}, confidence=0.9)[0]
+    assert of_three.level == pytest.approx(0.1 / 3)
+    assert of_three.smallest_accuracy_difference > alone.smallest_accuracy_difference
+    assert of_three.smallest_auroc_difference > alone.smallest_auroc_difference
+    same = compare_all({"a": arms["a"], "again": arms["a"]}, confidence=0.9)[0]
+    assert math.isnan(same.smallest_auroc_difference)
+
+
+def test_repeats_of_the_same_answers_are_no_more_cases() -> None:
+    once = {"a": answers(60, 1.0, 0), "b": answers(60, 0.6, 1)}
+    single = compare_all(once, confidence=0.95)[0]
+    triple = compare_all({name: repeated(table, 3) for name, table in once.items()}, confidence=0.95)[0]
+    assert (triple.cases, triple.repeats, triple.patients) == (60, 3, 60)
+    assert triple.only_a_right == 3 * single.only_a_right
+    assert triple.accuracy_difference == pytest.approx(single.accuracy_difference)
+    assert "60 cases in each of 3 repeats" in triple.sentence()
+    assert "repeats" not in single.sentence()
+    for measure in ("accuracy", "auroc"):
+        width = {p: getattr(p, f"{measure}_high") - getattr(p, f"{measure}_low") for p in (single, triple)}
+        assert width[triple] == pytest.approx(width[single], rel=0.2)
+        smallest = [getattr(p, f"smallest_{measure}_difference") for p in (single, triple)]
+        assert smallest[1] == pytest.approx(smallest[0], rel=0.2)
 
 
 def test_several_images_per_patient_are_compared_by_patient() -> None:

@@ -102,6 +102,9 @@ BAD = {
     "{arms: [{name: a, arch: resnet50}], promote: {arm: a}}": ["'a' is not of the architecture promote.arch, resnet34"],
     "promote: {alias: latest}": ["promote.alias", "keeps for itself"],
     "data: {phantom: {fresh_cases: 1}}": ["data.phantom.fresh_cases", "both classes"],
+    "compare: {runs: [a1]}": ["compare.runs", "run a1 stands alone", "two or more"],
+    "compare: {runs: [a1, b2, a1]}": ["compare.runs", "run a1 stands more than once"],
+    "compare: {runs: [1, 2]}": ["compare.runs.0", "string"],
     "augment: {operations: [flip, flip]}": ["flip stands more than once"],
     "augment: {operations: [rotate]}": ["augment.operations.0", "did you mean 'rotation'"],
 }
@@ -126,6 +129,12 @@ def test_bad_override_blames_the_command_line(tmp_path: Path) -> None:
         load_config(Path("experiments/quick.yaml"), {"promote.arm": "x"})
     with pytest.raises(ConfigError, match="lr is not a group"):
         load_config(write(tmp_path, "train: {lr: 0.1}"), {"train.lr.x": "1"})
+
+
+def test_runs_to_compare_come_from_the_command_line() -> None:
+    assert load_config(None, {"compare.runs": '["0a", "1b"]'}).compare.runs == ("0a", "1b")
+    with pytest.raises(ConfigError, match=r"command line: compare\.runs: run 0a stands alone"):
+        load_config(None, {"compare.runs": '["0a"]'})
 
 
 def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:

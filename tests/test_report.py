@@ -71,7 +71,8 @@ def test_comparison_note_shows_arms_beside_baselines_and_says_what_was_seen() ->
         [side_by_side(arms | {"size alone, no image": answers(2)}, QUICK).assign(part=part) for part in ("test", "val")]
     )
     pairs = {"test": compare_all(arms, confidence=0.95)}
-    note = report.comparison_note(table, pairs, synthetic=True)
+    note = report.comparison_note(table, pairs, ["the folds say this."], synthetic=True)
+    assert note.count("- the folds say this.") == 1
     for arm in (*arms, "size alone, no image"):
         assert note.count(f"| {arm} |") == 2
     assert pairs["test"][0].sentence() in note

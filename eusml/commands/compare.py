@@ -1,26 +1,49 @@
-"""Entry point `compare`: all arms side by side on the same held-out cases, and beside what needs no image."""
+"""Entry point `compare`: networks side by side on the same held-out cases, and beside what needs no image."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
 
 import pandas as pd
 
+from eusml.commands.compared import Compared, compared_arms, compared_runs, stored_evaluations
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import LAYERS, Evaluation, evaluation, predictions, reported_cases
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.commands.train import trained_model
-from eusml.config import Config
+from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
-from eusml.evaluation import baselines, comparison, figures, paper, report
+from eusml.evaluation import baselines, comparison, differences, figures, paper, report, resampled_t
 from eusml.tracking import runs
+
+Parts = Mapping[str, Mapping[str, pd.DataFrame]]
+"""Partition to name to answers."""
+_CONTRASTS = {"figure3_augmentation.png": "offline", "figure4_architecture.png": "arch"}
+"""The study's figures of curves, and what the networks of each differ in."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the cases say about the networks."""
+
+    table: pd.DataFrame
+    """Columns part, arm, measure, value, ci_low, ci_high, count, total, method."""
+    pairs: Mapping[str, Sequence[comparison.PairedResult]]
+    differences: pd.DataFrame
+    by_fold: pd.DataFrame | None
+    """Corrected t-test over the folds of the test partition; None without folds."""
 
 
 def run(config: Config) -> None:
-    """Compare all arms, as an MLflow run of its own."""
+    """Compare all arms, or the evaluation runs that `compare.runs` names, as an MLflow run of its own."""
     with open_job("compare", config) as job:
-        study = study_data(job)
-        compare(job, study, all_evaluations(job, study))
+        if config.compare.runs:
+            compare_runs(job)
+        else:
+            study = study_data(job)
+            compare(job, study, all_evaluations(job, study))
 
 
 def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
@@ -32,7 +55,7 @@ def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
 
 
 def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> None:
-    """Record the side-by-side table, paired tests, curves and clinical baselines."""
+    """Record the arms' side-by-side table, paired tests, curves and clinical baselines."""
     manifest = study.prepared.manifest
     inputs = {
         **study.key,
@@ -43,42 +66,122 @@ def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> No
     tags = runs.common_tags("compare", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> bool:
-        _log(run, job, study, evaluations)
+        _log(run, job, compared_arms(job, evaluations), _baselines(job, study), synthetic=manifest.synthetic)
         return True
 
     run_stage(job, "compare", "compare", key, tags, make=make, reuse=lambda _: True)
 
 
-def _log(run: runs.Run, job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> None:
-    settings, manifest = job.config.evaluate, study.prepared.manifest
-    arms = _by_part({e.model.arm: e.predictions for e in evaluations})
-    without_image = _by_part(_baselines(job, study))
-    tables, pairs = [], {}
-    for part, answers in arms.items():
+def compare_runs(job: Job) -> None:
+    """Record the same of evaluation runs from the store, without reading an image.
+
+    Raises:
+        DataError: they were not measured on the same test cases.
+        TrackingError: one is not in the store, did not finish, is no evaluation run, or stands there twice.
+    """
+    stored = stored_evaluations(job.config.compare.runs)
+    inputs = {
+        "runs": [one.run_id for one in stored],
+        "settings": job.config.evaluate.model_dump(mode="json"),
+    }
+    synthetic = any(one.tags.get(runs.SYNTHETIC) == "true" for one in stored)
+    source = stored[0].tags.get(runs.SOURCE, "unknown")
+    key = fingerprint("compare", inputs, ("evaluation",))
+    tags = runs.common_tags("compare", source=source, synthetic=synthetic, fingerprint=key)
+    job.synthetic = synthetic
+
+    def make(run: runs.Run) -> bool:
+        _log(run, job, compared_runs(job, stored), {}, synthetic=synthetic)
+        return True
+
+    run_stage(job, "compare", "compare", key, tags, make=make, reuse=lambda _: True)
+
+
+def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: Parts, *, synthetic: bool) -> None:
+    """Compare the networks, beside baselines by partition and name, and record all of it."""
+    result = found(networks, without_image, job.config.evaluate)
+    run.json({network.name: network.run_id for network in networks}, "runs.json")
+    run.table(result.table, "comparison.csv")
+    run.json({part: [vars(pair) for pair in results] for part, results in result.pairs.items()}, "pairs.json")
+    run.table(result.differences, "differences.csv")
+    by_fold = [] if result.by_fold is None else resampled_t.sentences(result.by_fold)
+    if result.by_fold is not None:
+        run.table(result.by_fold, "resampled_t.csv")
+    run.metrics(_flat(result.table))
+    for measure in ("accuracy", "auroc"):
+        run.figure(figures.forest(result.table, measure, synthetic=synthetic), f"{measure}.png")
+    for file, histories in curves(networks).items():
+        run.figure(figures.learning_curves(histories, synthetic=synthetic), file)
+    run.text(paper.paper_markdown(), "paper_table.md")
+    run.note(report.comparison_note(result.table, result.pairs, by_fold, synthetic=synthetic))
+    for part in result.pairs:
+        _say_table(result.table[result.table["part"] == part], part)
+    for sentence in [*(pair.sentence() for pair in result.pairs["test"]), *by_fold]:
+        say(f"  {sentence}")
+
+
+def found(networks: Sequence[Compared], without_image: Parts, settings: EvaluateConfig) -> Found:
+    """Compare the networks on every partition.
+
+    Args:
+        networks: what is compared with one another.
+        without_image: answers of baselines, which are tabled beside them.
+        settings: how.
+
+    Raises:
+        DataError: they were not measured on the same cases.
+    """
+    by_part = _by_part({network.name: network.predictions for network in networks})
+    tables, pairs, differing = [], {}, []
+    for part, answers in by_part.items():
         everyone = answers | {f"{name}, no image": table for name, table in without_image.get(part, {}).items()}
         tables.append(comparison.side_by_side(everyone, settings).assign(part=part))
         if part != "val":  # where models are chosen, and nothing is claimed
             pairs[part] = comparison.compare_all(
                 answers, confidence=settings.confidence, samples=settings.bootstrap_samples
             )
-    table = pd.concat(tables, ignore_index=True)
-    run.table(table, "comparison.csv")
-    run.json({part: [vars(pair) for pair in results] for part, results in pairs.items()}, "pairs.json")
-    run.metrics(_flat(table))
-    for measure in ("accuracy", "auroc"):
-        run.figure(figures.forest(table, measure, synthetic=manifest.synthetic), f"{measure}.png")
-    histories = {e.model.arm: e.model.history for e in evaluations}
-    run.figure(figures.learning_curves(histories, synthetic=manifest.synthetic), "curves.png")
-    run.text(paper.paper_markdown(), "paper_table.md")
-    run.note(report.comparison_note(table, pairs, synthetic=manifest.synthetic))
-    for part in pairs:
-        _say_table(table[table["part"] == part], part)
-    for result in pairs["test"]:
-        say(f"  {result.sentence()}")
+            differing.append(differences.paired_differences(answers, settings).assign(part=part))
+    folded = all("fold" in table.columns for table in by_part["test"].values())
+    return Found(
+        pd.concat(tables, ignore_index=True),
+        pairs,
+        pd.concat(differing, ignore_index=True),
+        resampled_t.compare_folds(by_part["test"], settings.confidence) if folded else None,
+    )
+
+
+def curves(networks: Sequence[Compared]) -> dict[str, dict[str, pd.DataFrame]]:
+    """File name of every figure of curves to the histories that it shows, by network: all, and the study's contrasts.
+
+    Figure 3 shows networks that differ in off-line augmentation and figure 4 in architecture, and in nothing else; such
+    that differ in epochs, too, stand there only where no two of equal epochs do.
+    """
+    known = [network for network in networks if network.history is not None]
+    chosen = {"curves.png": known} | {file: _differing_in(what, known) for file, what in _CONTRASTS.items()}
+    return {
+        file: {network.name: network.history for network in shown if network.history is not None}
+        for file, shown in chosen.items()
+        if shown
+    }
+
+
+def _differing_in(what: str, networks: Sequence[Compared]) -> list[Compared]:
+    """Those of all pairs that differ in this, `arch` or `offline`, and agree in the other, in their order."""
+    (other,) = {"arch", "offline"} - {what}
+    pairs = [
+        (a, b)
+        for a, b in combinations(networks, 2)
+        if None not in (a.offline, b.offline)
+        and getattr(a, what) != getattr(b, what)
+        and getattr(a, other) == getattr(b, other)
+    ]
+    even = [(a, b) for a, b in pairs if a.epochs == b.epochs]
+    names = {network.name for pair in even or pairs for network in pair}
+    return [network for network in networks if network.name in names]
 
 
 def _baselines(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]:
-    """Predictions of every clinical baseline, by name and partition."""
+    """Predictions of every clinical baseline, by partition and name."""
     train = study.prepared.manifest.table.iloc[study.split.indices("train")]
     tables = {part: reported.table for part, reported in reported_cases(job, study).items()}
     found: dict[str, dict[str, pd.DataFrame]] = {}
@@ -90,7 +193,7 @@ def _baselines(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]
             part: predictions(tables[part], y_score, job.config.evaluate.threshold)
             for part, y_score in baseline.scores.items()
         }
-    return found
+    return _by_part(found)
 
 
 def _by_part(by_name: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, dict[str, pd.DataFrame]]:

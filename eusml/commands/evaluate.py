@@ -1,7 +1,8 @@
 """Entry point `evaluate`: the network's answers on cases it never saw, every figure with its interval."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYERS = ("data", "learning", "evaluation")
+ARM = "eusml.arm"
+"""Tag of an evaluation run: name of the network's arm."""
+PREPARATION = "eusml.preparation"
+"""Tag of an evaluation run: how its images were prepared, which decides their pixels."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
     tags = runs.common_tags(
         "evaluate", arch=model.bundle.spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
     )
-    tags |= {f"eusml.{part}_digest": digest for part, digest in digests.items()} | {"eusml.train_run": model.run_id}
+    tags |= {digest_tag(part): digest for part, digest in digests.items()} | {"eusml.train_run": model.run_id}
+    tags |= {cases_digest_tag(part): reported.cases_digest for part, reported in cases.items()}
+    tags |= {ARM: model.arm, PREPARATION: json.dumps(asdict(model.bundle.spec.preparation))}
 
     def finish(run_id: str, answers: Mapping[str, pd.DataFrame]) -> Evaluation:
         metrics = {
@@ -128,6 +135,16 @@ def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
         return finish(finished.run_id, {part: read_predictions(file) for part, file in files.items()})
 
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
+
+
+def digest_tag(part: str) -> str:
+    """Tag of an evaluation run: `Reported.digest` of one partition."""
+    return f"eusml.{part}_digest"
+
+
+def cases_digest_tag(part: str) -> str:
+    """Tag of an evaluation run: `Reported.cases_digest` of one partition."""
+    return f"eusml.{part}_cases_digest"
 
 
 def _rows(prepared: Prepared, rows: "NDArray[np.int64]") -> Reported:

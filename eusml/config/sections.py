@@ -148,6 +148,23 @@ class EvaluateConfig(Section):
     """Patient-wise resamples behind the intervals of measures that are neither proportions nor AUROC."""
 
 
+def _several_each_once(runs: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({run for run in runs if runs.count(run) > 1})
+    if twice:
+        raise ValueError(f"run {', '.join(twice)} stands more than once; a run is compared with others")
+    if len(runs) == 1:
+        raise ValueError(f"run {runs[0]} stands alone; name two or more to compare")
+    return runs
+
+
+class CompareConfig(Section):
+    """What is compared."""
+
+    runs: Annotated[tuple[str, ...], AfterValidator(_several_each_once)] = ()
+    """MLflow ids of two or more evaluation runs on the same cases, from the store; none means the experiment's arms.
+    Only the entry point `compare` reads it."""
+
+
 def _not_mlflows_own(alias: str) -> str:
     if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
         raise ValueError(f"{alias!r} is a name that MLflow keeps for itself")
@@ -188,6 +205,7 @@ class Config(Section):
     arms: tuple[Arm, ...] = ()
     """Networks that `main`, `compare` and `promote` work on; none means the one that `train` describes."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    compare: CompareConfig = CompareConfig()
     promote: PromoteConfig = PromoteConfig()
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""

@@ -33,12 +33,19 @@ def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool) -> str:
     return "\n".join([*lines, DISCLAIMER])
 
 
-def comparison_note(table: pd.DataFrame, pairs: Mapping[str, Sequence[PairedResult]], *, synthetic: bool) -> str:
+def comparison_note(
+    table: pd.DataFrame,
+    pairs: Mapping[str, Sequence[PairedResult]],
+    by_fold: Sequence[str] = (),
+    *,
+    synthetic: bool,
+) -> str:
     """Arms and baselines side by side.
 
     Args:
         table: columns part, arm, measure, value, ci_low, ci_high, count, total, method.
         pairs: partition to paired comparisons.
+        by_fold: what the folds of a cross-validation of the test partition say, a sentence each.
         synthetic: whether the images are made up.
     """
     lines = [SYNTHETIC, ""] if synthetic else []
@@ -49,6 +56,7 @@ def comparison_note(table: pd.DataFrame, pairs: Mapping[str, Sequence[PairedResu
             lines.append(f"| {arm} | {' | '.join(arm_texts(rows, arm).values())} |")
         lines.append("")
         lines += [f"- {result.sentence()}" for result in pairs.get(part, ())]
+        lines += [f"- {sentence}" for sentence in by_fold if part == "test"]
         lines.append("")
     lines.append("`val` is where models are chosen; it is no estimate of how good the chosen one is.")
     return "\n".join([*lines, "", DISCLAIMER])

@@ -122,6 +122,20 @@ def test_comparison_holds_arms_and_baselines(finished: Place, children: dict[str
     fresh = set(table.loc[table["part"] == "fresh", "arm"])
     assert {"resnet34", "resnet50", "size alone, no image", "age + sex + size, no image"} >= fresh
     assert {"resnet34", "resnet50", "size alone, no image"} <= fresh
+    differences = pd.read_csv(artifact(finished, children["compare"], "differences.csv"))
+    assert set(differences["part"]) == {"test", "fresh"}
+    assert set(differences["arm_a"] + " " + differences["arm_b"]) == {"resnet34 resnet50"}
+    # Both were trained on the copies, one epoch apart.
+    assert artifact(finished, children["compare"], "figure4_architecture.png").stat().st_size > 500
+
+
+def test_evaluation_runs_are_compared_by_their_ids(finished: Place, children: dict[str, Run]) -> None:
+    ids = [children[f"evaluate {arm}"].info.run_id for arm in ("resnet34", "resnet50")]
+    log = mlflow_run(finished, "compare", f"compare.runs={json.dumps(ids)}")
+    assert "[data]" not in log  # no image is read
+    newest = runs_of(finished, "tags.`eusml.entry_point` = 'compare'")[-1]
+    tables = [artifact(finished, run, "differences.csv").read_text() for run in (children["compare"], newest)]
+    assert tables[0] == tables[1]
 
 
 def test_champion_is_the_evaluated_resnet34(finished: Place, children: dict[str, Run]) -> None:

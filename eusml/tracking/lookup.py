@@ -1,0 +1,37 @@
+"""Finished runs by their id, whatever experiment of the store they are in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from eusml.errors import TrackingError
+from eusml.tracking.store import client
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run that ended well."""
+
+    run_id: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+
+
+def stored_run(run_id: str) -> StoredRun:
+    """The run of this id; where that one only took over the result of another, the other.
+
+    Raises:
+        TrackingError: the store has no such run, it was deleted, or it did not finish.
+    """
+    try:
+        found = client().get_run(run_id)
+    except MlflowException:
+        raise TrackingError(f"the store {mlflow.get_tracking_uri()} has no run {run_id}") from None
+    if found.info.lifecycle_stage != "active":
+        raise TrackingError(f"run {run_id} was deleted; restore it with `mlflow runs restore`, or name another one")
+    if found.info.status != "FINISHED":
+        raise TrackingError(f"run {run_id} did not finish; its status is {found.info.status}")
+    reused = found.data.tags.get("eusml.reused_run")
+    return stored_run(reused) if reused else StoredRun(run_id, dict(found.data.tags), dict(found.data.params))
