@@ -257,7 +257,9 @@ def test_the_studys_figures_show_the_arms_that_differ_in_one_thing() -> None:
 
 def test_a_figure_without_its_pair_is_not_drawn() -> None:
     assert shown(network("a", "resnet34", False, 9), network("b", "resnet50", True, 3)) == {"curves.png": ["a", "b"]}
-    assert shown(network("a", "resnet34", True, 9), network("b", "resnet50", None, 9)) == {"curves.png": ["a", "b"]}
+    # Not known to differ or to agree.
+    assert shown(network("a", "resnet34", True, 9), network("b", "resnet34", None, 9)) == {"curves.png": ["a", "b"]}
+    assert shown(network("a", "resnet34", None, 9), network("b", "resnet50", None, 9)) == {"curves.png": ["a", "b"]}
     assert shown(network("a", "resnet34", True, 0), network("b", "resnet50", True, 0)) == {}
     # Better of unequal epochs than not at all.
     assert shown(network("a", "resnet34", True, 9), network("b", "resnet50", True, 3)) == {
