@@ -18,6 +18,7 @@ COMMANDS = {
     "main": "the whole study: data, augmentation, training, evaluation, comparison, promotion",
     "data": "read, audit, prepare and split the images",
     "augment": "expand the training partition by the study's operations, one copy each",
+    "tune": "search for settings on inner folds of the training partition; any number of these at once",
     "train": "train the network that `train` describes; a killed training goes on where it was",
     "evaluate": "measure that network on the held-out cases, with intervals",
     "compare": "all arms side by side, on the same cases",

@@ -246,7 +246,7 @@ def test_the_studys_figures_show_the_arms_that_differ_in_one_thing() -> None:
     # The four arms of experiments/paper.yaml.
     arms = {
         name: network(name, settings.arch, settings.offline, settings.epochs)
-        for name, settings in load_config(Path("experiments/paper.yaml")).arm_settings().items()
+        for name, settings in load_config(Path("experiments/paper.yaml")).arm_configs().items()
     }
     assert shown(*arms.values()) == {
         "curves.png": list(arms),

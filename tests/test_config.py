@@ -41,7 +41,10 @@ def test_resolved_settings_read_back_equal(path: Path, tmp_path: Path) -> None:
 
 def test_paper_experiment_is_the_study() -> None:
     config = load_config(Path("experiments/paper.yaml"))
-    runs = [(s.arch, s.offline, s.epochs, s.batch_size, s.weights) for s in config.arm_settings().values()]
+    runs = [
+        (s.arch, s.offline, s.epochs, s.batch_size, s.weights)
+        for s in (arm.train for arm in config.arm_configs().values())
+    ]
     assert config.data.image_size_px == 224
     assert runs == [
         ("resnet34", False, 100, 32, "imagenet"),

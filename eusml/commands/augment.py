@@ -7,7 +7,7 @@ import numpy as np
 from eusml.commands.data import LAYERS, StudyData, shows_images, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
-from eusml.config import Config
+from eusml.config import AugmentConfig, Config
 from eusml.data.augment import Expanded, expand, load_expanded, save_expanded
 from eusml.digests import fingerprint
 from eusml.evaluation import figures
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 def run(config: Config) -> None:
     """Expand the training partition, as an MLflow run of its own."""
     with open_job("augment", config) as job:
-        expanded_training_images(job, study_data(job))
+        expanded_training_images(job, study_data(job), config.augment)
 
 
-def expanded_training_images(job: Job, study: StudyData) -> LabelledImages:
+def expanded_training_images(job: Job, study: StudyData, settings: AugmentConfig) -> LabelledImages:
     """The training partition with its augmented copies; no test case is ever touched."""
     manifest = study.prepared.manifest
     rows = study.split.indices("train")
-    inputs = {**study.key, "settings": job.config.augment.model_dump(mode="json")}
+    inputs = {**study.key, "settings": settings.model_dump(mode="json")}
     key = fingerprint("augment", inputs, LAYERS)
     path = job.work_dir / "augment" / f"{key[:16]}.npz"
     tags = runs.common_tags("augment", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> Expanded:
         case_ids = manifest.table["case_id"].iloc[rows].tolist()
-        expanded = expand(study.prepared.images[rows], case_ids, job.config.augment)
+        expanded = expand(study.prepared.images[rows], case_ids, settings)
         save_expanded(expanded, path)
-        _log(run, study, rows, expanded, images=shows_images(job))
+        _log(run, study, rows, expanded, images=shows_images(job.config, synthetic=manifest.synthetic))
         return expanded
 
     expanded = run_stage(

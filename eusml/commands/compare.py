@@ -13,6 +13,7 @@ from eusml.commands.evaluate import LAYERS, Evaluation, evaluation, predictions,
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.commands.train import trained_model
+from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
 from eusml.evaluation import baselines, comparison, differences, figures, paper, report, resampled_t
@@ -47,11 +48,12 @@ def run(config: Config) -> None:
 
 
 def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
-    """Every arm trained and evaluated, in the order of the experiment file."""
-    return [
-        evaluation(job, study, trained_model(job, study, arm, settings))
-        for arm, settings in job.config.arm_settings().items()
-    ]
+    """Every arm tuned, if that is asked for, trained and evaluated, in the order of the experiment file."""
+    found = []
+    for arm, config in job.config.arm_configs().items():
+        sized, config = settled(job, study, arm, config)
+        found.append(evaluation(job, sized, trained_model(job, sized, arm, config), config))
+    return found
 
 
 def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> None:
@@ -66,7 +68,7 @@ def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> No
     tags = runs.common_tags("compare", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> bool:
-        _log(run, job, compared_arms(job, evaluations), _baselines(job, study), synthetic=manifest.synthetic)
+        _log(run, job, compared_arms(evaluations), _baselines(job, study), synthetic=manifest.synthetic)
         return True
 
     run_stage(job, "compare", "compare", key, tags, make=make, reuse=lambda _: True)
@@ -183,7 +185,7 @@ def _differing_in(what: str, networks: Sequence[Compared]) -> list[Compared]:
 def _baselines(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]:
     """Predictions of every clinical baseline, by partition and name."""
     train = study.prepared.manifest.table.iloc[study.split.indices("train")]
-    tables = {part: reported.table for part, reported in reported_cases(job, study).items()}
+    tables = {part: reported.table for part, reported in reported_cases(job, study, job.config.data).items()}
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for baseline in baselines.clinical_baselines(train, tables):
         if baseline.reason:

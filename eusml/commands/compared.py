@@ -40,16 +40,15 @@ class Compared:
         return 0 if self.history is None else len(self.history)
 
 
-def compared_arms(job: Job, evaluations: Sequence[Evaluation]) -> list[Compared]:
+def compared_arms(evaluations: Sequence[Evaluation]) -> list[Compared]:
     """The experiment's arms."""
-    settings = job.config.arm_settings()
     return [
         Compared(
             e.model.arm,
             e.run_id,
             e.predictions,
             e.model.bundle.spec.arch,
-            settings[e.model.arm].offline,
+            e.model.settings.offline,
             e.model.history,
         )
         for e in evaluations

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
-from eusml.config import Config
+from eusml.config import Config, DataConfig
 from eusml.data.audit import audit
 from eusml.data.findings import Audit, load_audit, save_audit
 from eusml.data.ingest import ingest
 from eusml.data.manifest import Cases, two_classes
 from eusml.data.prepare import Prepared, assemble, load, prepare, save
 from eusml.data.sources import read_cases
-from eusml.data.split import Split, make_split
+from eusml.data.split import Split, check_split, make_split
 from eusml.digests import fingerprint
 from eusml.evaluation import figures
 from eusml.evaluation.audit_page import audit_page
@@ -62,7 +62,7 @@ def study_data(job: Job) -> StudyData:
     say(f"[data] reading {settings.source}")
     cases = read_cases(settings, job.work_dir, lambda items: progress(items, "render"))
     job.synthetic = cases.synthetic
-    audited = _audited_once(job, cases)
+    audited = _audited_once(job, cases, settings)
     study = StudyData(audited.prepared, make_split(audited.prepared.manifest, job.config.split))
     key = fingerprint("data", study.key, LAYERS)
     manifest = study.prepared.manifest
@@ -71,39 +71,52 @@ def study_data(job: Job) -> StudyData:
     job.run.tags({name: tags[name] for name in (runs.SOURCE, runs.SYNTHETIC)})
 
     def make(run: runs.Run) -> StudyData:
-        _log_audit(run, audited.audit, cases, audited.pages, images=shows_images(job))
-        _log(run, study, images=shows_images(job))
+        _log_audit(run, audited.audit, cases, audited.pages, images=shows_images(job.config, synthetic=job.synthetic))
+        _log(run, study, images=shows_images(job.config, synthetic=job.synthetic))
         return study
 
     return run_stage(job, "data", "data", key, tags, make=make, reuse=lambda _: study)
 
 
-def shows_images(job: Job) -> bool:
+def study_at(job: Job, study: StudyData, settings: DataConfig) -> StudyData:
+    """The same cases in the same partitions, prepared by other settings: at another size.
+
+    Raises:
+        DataError: the audit leaves other cases at these settings.
+    """
+    if settings == job.config.data:
+        return study
+    cases = read_cases(settings, job.work_dir, lambda items: progress(items, "render"))
+    prepared = _audited_once(job, cases, settings).prepared
+    check_split(study.split, prepared.manifest)
+    return StudyData(prepared, study.split)
+
+
+def shows_images(config: Config, *, synthetic: bool) -> bool:
     """Whether pictures may go to the artifact store: made-up ones always, patients' ones when asked."""
-    return job.synthetic or job.config.data.audit.log_images
+    return synthetic or config.data.audit.log_images
 
 
-def prepare_once(job: Job, cases: Cases) -> Prepared:
+def prepare_once(job: Job, cases: Cases, settings: DataConfig) -> Prepared:
     """Prepared images from the work folder, or prepared now and kept there; without an audit."""
-    folder = _folder(job, cases)
+    folder = _folder(job, cases, settings)
     if folder.is_dir():
         return load(folder)
-    prepared = prepare(cases, job.config.data, progress=lambda items: progress(items, "decode"))
+    prepared = prepare(cases, settings, progress=lambda items: progress(items, "decode"))
     save(prepared, folder)
     return prepared
 
 
-def _audited_once(job: Job, cases: Cases) -> _Audited:
+def _audited_once(job: Job, cases: Cases, settings: DataConfig) -> _Audited:
     """Prepared images and the audit, from the work folder or made now and kept there.
 
     Raises:
         DataError: a finding stops the run.
     """
-    folder = _folder(job, cases)
+    folder = _folder(job, cases, settings)
     pages = job.work_dir / "audit" / folder.name
     if folder.is_dir() and (pages / _AUDIT).is_file():
         return _Audited(load(folder), load_audit(pages / _AUDIT), pages)
-    settings = job.config.data
     two_classes(cases.table, settings.positive_class, cases.source)  # before hours may go into the rest
     shards = job.work_dir / "ingest"
     ingested = ingest(cases, settings, shards, lambda items: progress(items, "decode"))
@@ -114,14 +127,14 @@ def _audited_once(job: Job, cases: Cases) -> _Audited:
         file.write(page.encode())
     save_audit(found, pages / _AUDIT)
     if found.blocking:
-        _log_audit(job.run, found, cases, pages, images=shows_images(job))
+        _log_audit(job.run, found, cases, pages, images=shows_images(job.config, synthetic=job.synthetic))
         found.stop(f"{pages / _PAGE}, and the artifact audit/audit.html of the run")
     prepared = assemble(cases, settings, ingested, found, shards)
     save(prepared, folder)
     return _Audited(prepared, found, pages)
 
 
-def _folder(job: Job, cases: Cases) -> Path:
+def _folder(job: Job, cases: Cases, settings: DataConfig) -> Path:
     """Where the prepared images of these cases, files and settings belong."""
     files = [cases.root / str(image) for image in cases.table["image"]]
     # Size and time of a file stand for its content, as `make` has it; the result carries hashes of the pixels.
@@ -131,7 +144,7 @@ def _folder(job: Job, cases: Cases) -> Path:
         "excluded": cases.excluded,
         "notes": cases.notes,
         "files": stamps,
-        "settings": job.config.data.model_dump(mode="json", exclude={"workers", "phantom", "path"}),
+        "settings": settings.model_dump(mode="json", exclude={"workers", "phantom", "path"}),
     }
     return job.work_dir / "data" / fingerprint("prepare", inputs, LAYERS)[:16]
 

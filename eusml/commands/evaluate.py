@@ -13,7 +13,8 @@ from eusml.commands.data import StudyData, prepare_once, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import TrainedModel, trained_model
-from eusml.config import Config
+from eusml.commands.tune import settled
+from eusml.config import Config, DataConfig
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
@@ -69,13 +70,13 @@ class Evaluation:
 def run(config: Config) -> None:
     """Evaluate the network that `train` describes, as an MLflow run of its own."""
     with open_job("evaluate", config) as job:
-        study = study_data(job)
-        evaluation(job, study, trained_model(job, study, config.train.arch, config.train))
+        arm = config.train.arch
+        study, config = settled(job, study_data(job), arm, config)
+        evaluation(job, study, trained_model(job, study, arm, config), config)
 
 
-def reported_cases(job: Job, study: StudyData) -> dict[str, Reported]:
+def reported_cases(job: Job, study: StudyData, settings: DataConfig) -> dict[str, Reported]:
     """The held-out cases; for the phantom, further independent ones to choose on (`val`) and to report (`fresh`)."""
-    settings = job.config.data
     cases = {"test": _rows(study.prepared, study.split.indices("test"))}
     if settings.source == "phantom":
         counts: dict[str, tuple[Which, int]] = {
@@ -85,17 +86,17 @@ def reported_cases(job: Job, study: StudyData) -> dict[str, Reported]:
         for part, (which, count) in counts.items():
             if count:
                 drawn = phantom_cohort(settings, job.work_dir, which, lambda items: progress(items, "render"))
-                prepared = prepare_once(job, drawn)
+                prepared = prepare_once(job, drawn, settings)
                 cases[part] = _rows(prepared, np.arange(len(prepared.images)))
     return cases
 
 
-def evaluation(job: Job, study: StudyData, model: TrainedModel) -> Evaluation:
+def evaluation(job: Job, study: StudyData, model: TrainedModel, config: Config) -> Evaluation:
     """Measure one network, or take its measures from the finished run."""
     manifest = study.prepared.manifest
-    cases = reported_cases(job, study)
+    cases = reported_cases(job, study, config.data)
     digests = {part: reported.digest for part, reported in cases.items()}
-    settings = job.config.evaluate
+    settings = config.evaluate
     inputs = {
         **study.key,
         "cases": digests,

@@ -14,7 +14,7 @@ def run(config: Config) -> None:
     with open_job("main", config) as job:
         study = study_data(job)
         # Made and shown whether or not an arm trains on the copies.
-        expanded_training_images(job, study)
+        expanded_training_images(job, study, config.augment)
         evaluations = all_evaluations(job, study)
         compare(job, study, evaluations)
         promotion = promote(job, study, evaluations)

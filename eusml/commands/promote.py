@@ -41,7 +41,7 @@ def check_candidates(config: Config) -> None:
     Raises:
         PromotionError: no arm has the architecture `promote.arch`.
     """
-    archs = {settings.arch for settings in config.arm_settings().values()}
+    archs = {arm.train.arch for arm in config.arm_configs().values()}
     if config.promote.arch not in archs:
         raise PromotionError(
             f"promote.arch is {config.promote.arch}, but the arms are of {', '.join(sorted(archs))}; add such an arm, "

@@ -12,6 +12,7 @@ from eusml.commands.augment import expanded_training_images
 from eusml.commands.data import StudyData, shows_images, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress_bar, say
+from eusml.commands.tune import settled
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
 from eusml.data.ingest import preparation_of
@@ -40,6 +41,8 @@ class TrainedModel:
     run_id: str
     model_id: str
     """MLflow's logged model."""
+    settings: TrainConfig
+    """How it was trained."""
     history: pd.DataFrame
     """One row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds."""
 
@@ -47,17 +50,19 @@ class TrainedModel:
 def run(config: Config) -> None:
     """Train what `train` describes, as an MLflow run of its own."""
     with open_job("train", config) as job:
-        trained_model(job, study_data(job), config.train.arch, config.train)
+        arm = config.train.arch
+        study, config = settled(job, study_data(job), arm, config)
+        trained_model(job, study, arm, config)
 
 
-def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -> TrainedModel:
+def trained_model(job: Job, study: StudyData, arm: str, config: Config) -> TrainedModel:
     """The network of one arm: trained now, continued after a kill, or taken from the finished run."""
-    manifest = study.prepared.manifest
-    images = _training_images(job, study, settings)
+    manifest, settings, served = study.prepared.manifest, config.train, _served(config)
+    images = _training_images(job, study, config)
     make_deterministic(settings.threads)  # now, because the number of threads is part of the key
-    fit_key = fingerprint("fit", _inputs(job, study, settings), LAYERS)
+    fit_key = fingerprint("fit", _inputs(study, config), LAYERS)
     # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
-    key = fingerprint("train", {"fit": fit_key, "served": _served(job)}, (*LAYERS, "tracking"))
+    key = fingerprint("train", {"fit": fit_key, "served": served}, (*LAYERS, "tracking"))
     folder = job.work_dir / "train" / fit_key[:16]
     tags = runs.common_tags(
         "train", arch=settings.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
@@ -68,16 +73,16 @@ def trained_model(job: Job, study: StudyData, arm: str, settings: TrainConfig) -
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
         result = _fit(run, arm, images, study, settings, fit_key, folder)
-        return _record(run, job, study, arm, settings, result, folder)
+        return _record(run, study, arm, config, result, folder)
 
     def reuse(finished: runs.FinishedRun) -> TrainedModel | None:
-        return _reuse(finished, arm, folder, _served(job))
+        return _reuse(finished, arm, settings, folder, served)
 
     return run_stage(job, "train", f"train {arm}", key, tags, make=make, reuse=reuse)
 
 
-def _training_images(job: Job, study: StudyData, settings: TrainConfig) -> LabelledImages:
-    return expanded_training_images(job, study) if settings.offline else _partition(study, "train")
+def _training_images(job: Job, study: StudyData, config: Config) -> LabelledImages:
+    return expanded_training_images(job, study, config.augment) if config.train.offline else _partition(study, "train")
 
 
 def _partition(study: StudyData, part: Partition) -> LabelledImages:
@@ -85,22 +90,23 @@ def _partition(study: StudyData, part: Partition) -> LabelledImages:
     return LabelledImages(study.prepared.images[rows], study.prepared.manifest.y_true[rows])
 
 
-def _inputs(job: Job, study: StudyData, settings: TrainConfig) -> Mapping[str, Any]:
+def _inputs(study: StudyData, config: Config) -> Mapping[str, Any]:
     """What decides the weights."""
+    settings = config.train
     return {
         **study.key,
         "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
-        "augment": job.config.augment.model_dump(mode="json") if settings.offline else None,
+        "augment": config.augment.model_dump(mode="json") if settings.offline else None,
         "machine": machine_key(choose_compute(settings.device, settings.precision)),
     }
 
 
-def _served(job: Job) -> dict[str, Any]:
+def _served(config: Config) -> dict[str, Any]:
     """What decides, beside the weights, how the model answers: fields of `ModelSpec`."""
     return {
-        "preparation": preparation_of(job.config.data),
-        "threshold": job.config.evaluate.threshold,
-        "views": job.config.evaluate.views,
+        "preparation": preparation_of(config.data),
+        "threshold": config.evaluate.threshold,
+        "views": config.evaluate.views,
     }
 
 
@@ -145,9 +151,7 @@ def _fit(
     return result
 
 
-def _record(
-    run: runs.Run, job: Job, study: StudyData, arm: str, settings: TrainConfig, result: FitResult, folder: Path
-) -> TrainedModel:
+def _record(run: runs.Run, study: StudyData, arm: str, config: Config, result: FitResult, folder: Path) -> TrainedModel:
     manifest = study.prepared.manifest
     history = pd.DataFrame([asdict(row) for row in result.history])
     # First the curves: a bundle in the work folder says that the training is at its end.
@@ -157,14 +161,14 @@ def _record(
         folder / registry.BUNDLE,
         result.network,
         ModelSpec(
-            arch=settings.arch,
+            arch=config.train.arch,
             channels=len(result.normalisation.mean),
             mean=result.normalisation.mean,
             std=result.normalisation.std,
             positive_class=manifest.positive_class,
             negative_class=manifest.negative_class,
             synthetic=manifest.synthetic,
-            **_served(job),
+            **_served(config),
         ),
     )
     # Weights and curves lie in the work folder now; the state was only there to survive a kill.
@@ -172,10 +176,14 @@ def _record(
     run.table(history, _CURVES)
     run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
     # The model is passed on to others, so its example is a patient's picture only where pictures may be shown.
-    example = study.prepared.images[0] if shows_images(job) else np.zeros_like(study.prepared.images[0])
+    example = (
+        study.prepared.images[0]
+        if shows_images(config, synthetic=manifest.synthetic)
+        else np.zeros_like(study.prepared.images[0])
+    )
     model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
     run.tags({"eusml.model_id": model_id, "eusml.weights_sha256": spec.weights_sha256})
-    return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, model_id, history)
+    return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, model_id, config.train, history)
 
 
 def _finished_fit(folder: Path) -> FitResult | None:
@@ -189,7 +197,9 @@ def _finished_fit(folder: Path) -> FitResult | None:
     return FitResult(bundle.network, Normalisation(bundle.spec.mean, bundle.spec.std), rows, resumed_after=0)
 
 
-def _reuse(finished: runs.FinishedRun, arm: str, folder: Path, served: Mapping[str, Any]) -> TrainedModel | None:
+def _reuse(
+    finished: runs.FinishedRun, arm: str, settings: TrainConfig, folder: Path, served: Mapping[str, Any]
+) -> TrainedModel | None:
     """The model from the work folder or else from the store; None when neither is sound."""
     model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get("eusml.weights_sha256")
     if model_id is None or expected is None:
@@ -209,7 +219,7 @@ def _reuse(finished: runs.FinishedRun, arm: str, folder: Path, served: Mapping[s
             continue
         as_served = all(getattr(bundle.spec, name) == value for name, value in served.items())
         if bundle.spec.weights_sha256 == expected and as_served:
-            return TrainedModel(arm, bundle, finished.run_id, model_id, history)
+            return TrainedModel(arm, bundle, finished.run_id, model_id, settings, history)
     return None
 
 

@@ -232,11 +232,12 @@ class Config(Section):
             )
         return self
 
-    def arm_settings(self) -> dict[str, TrainConfig]:
-        """The full training settings of every arm, by arm name, in the order of the file."""
+    def arm_configs(self) -> dict[str, "Config"]:
+        """All settings of every arm, by arm name, in the order of the file: `train` is that arm's."""
         if not self.arms:
-            return {self.train.arch: self.train}
-        return {
+            return {self.train.arch: self}
+        trains = {
             arm.name: self.train.model_copy(update=arm.model_dump(exclude={"name"}, exclude_none=True))
             for arm in self.arms
         }
+        return {name: self.model_copy(update={"train": train}) for name, train in trains.items()}

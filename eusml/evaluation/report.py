@@ -12,6 +12,7 @@ from eusml.evaluation.metrics import PROPORTIONS, Estimate, Metrics
 DISCLAIMER = "Research software: no output of it is fit for diagnosis, and none claims clinical validity."
 SYNTHETIC = "**SYNTHETIC images, not patients.** The figures say that the software works, and nothing about medicine."
 
+_NOTED_TRIALS = 20
 PARTS: Mapping[str, str] = {
     "test": "held-out cases, reported once",
     "val": "further cases, used only to choose between models",
@@ -80,6 +81,34 @@ def pipeline_note(records: Sequence[Mapping[str, Any]], *, synthetic: bool) -> s
     for record in records:
         how = "reused" if record["reused"] else "done"
         lines.append(f"| {record['label']} | {how} | {record['seconds']:.1f} | `{record['run_id']}` |")
+    return "\n".join([*lines, "", DISCLAIMER])
+
+
+def tuning_note(table: pd.DataFrame, summary: str, metric: str, *, synthetic: bool) -> str:
+    """A study's trials, best first, and what was not looked at.
+
+    Args:
+        table: columns trial, state, as_it_stood, objective, seconds, error, fold_…, and one per setting.
+        summary: how many configurations were tried.
+        metric: name of the objective.
+        synthetic: whether the images are made up.
+    """
+    lines = [SYNTHETIC, ""] if synthetic else []
+    lines += [
+        f"{summary} Each figure is the mean {metric} over inner folds of the training partition; no reported case "
+        "took part, and the best of several such figures is too good an estimate of itself.",
+        "",
+    ]
+    columns = [name for name in table.columns if "." in name]
+    ranked = table.sort_values("objective", ascending=metric == "log_loss", na_position="last", kind="stable")
+    lines += [f"| trial | {metric} | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
+    for row in ranked.head(_NOTED_TRIALS).to_dict("records"):
+        value = row["state"] if pd.isna(row["objective"]) else f"{row['objective']:.4f}"
+        mark = " (as it stood)" if row["as_it_stood"] else ""
+        settings = " | ".join("" if pd.isna(row[name]) else str(row[name]) for name in columns)
+        lines.append(f"| {row['trial']}{mark} | {value} | {settings} |")
+    if len(ranked) > _NOTED_TRIALS:
+        lines.append(f"\n{len(ranked) - _NOTED_TRIALS} more stand in `trials.csv`.")
     return "\n".join([*lines, "", DISCLAIMER])
 
 

@@ -236,6 +236,21 @@ def fetch(run_id: str, artifact: str, folder: Path) -> Path:
         raise TrackingError(f"artifact {artifact} of run {run_id} cannot be read: {error}") from None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What `Run.json` wrote, once fetched.
+
+    Raises:
+        TrackingError: it is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrackingError(f"artifact {path.name} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise TrackingError(f"artifact {path.name} holds no JSON object")
+    return value
+
+
 @contextmanager
 def _ended(run: Run) -> Iterator[None]:
     """Give the run its final status: finished, failed with the error's text, or killed by the user."""

@@ -1,13 +1,19 @@
 """The store that runs and models are kept in: `./mlflow.db`, or what MLFLOW_TRACKING_URI names."""
 
+import getpass
+import hashlib
 import logging
 import os
 import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
 import requests
 import sqlalchemy
+from filelock import FileLock
 from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
@@ -38,9 +44,26 @@ def connect() -> None:
         if uri.startswith(DATABASES):
             # MLflow itself would try ten times, for more than a minute and a half.
             sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect().close()
-        client().get_experiment(experiment_id())
+        with _one_at_a_time(uri):
+            client().get_experiment(experiment_id())
     except Exception as error:  # of MLflow, of SQLAlchemy, of a driver or of the system: none of them is ours
         raise TrackingError(f"the MLflow store {_without_password(uri)} cannot be used: {error}") from None
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Of several processes that start on an empty store, let one make its tables; MLflow alone makes half of them."""
+    if uri.startswith("sqlite:"):
+        name = hashlib.sha256(f"{getpass.getuser()}:{Path.cwd()}:{uri}".encode()).hexdigest()[:16]
+        with FileLock(Path(tempfile.gettempdir()) / f"eusml-{name}.lock"):
+            yield
+    elif uri.startswith("postgresql"):
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+        with engine.connect() as connection:  # which gives the lock back when it closes
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtext('eusml'))"))
+            yield
+    else:
+        yield
 
 
 def _without_password(uri: str) -> str:

@@ -106,7 +106,14 @@ def _storage(settings: TuneConfig, journal: Path) -> BaseStorage:
         raise TuningError(f"the study's storage {shown} needs a driver that is not installed: {error}") from None
     except sqlalchemy.exc.SQLAlchemyError as error:
         raise TuningError(f"the study's storage {shown} cannot be reached: {error}") from None
-    return _patiently(lambda: _database(settings))
+    try:
+        return _patiently(lambda: _database(settings))
+    except RuntimeError as error:
+        # Optuna and MLflow both keep their version in a table of the same name.
+        raise TuningError(
+            f"the study's storage {shown} was set up by another program, such as MLflow, or by another version of "
+            f"Optuna ({error}); give the study a database of its own"
+        ) from None
 
 
 def _database(settings: TuneConfig) -> RDBStorage:

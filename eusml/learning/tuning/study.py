@@ -48,6 +48,8 @@ class TrialRecord:
     error: str | None
     is_default: bool
     """The setting as it stood before tuning."""
+    worker: str | None
+    """Name of the process that runs or ran it."""
     recorded_as: str | None
     """What the caller called it when it began."""
 
@@ -196,6 +198,7 @@ class Tuning:
             ended=trial.datetime_complete,
             error=error,
             is_default=bool(trial.user_attrs.get(DEFAULT)),
+            worker=trial.user_attrs.get(WORKER),
             recorded_as=trial.user_attrs.get(RECORDED_AS),
         )
 
