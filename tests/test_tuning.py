@@ -1,0 +1,340 @@
+"""A study's engine, with a made-up objective where what counts is which trials there are."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
+
+from eusml.config import Config, check_space, load_config, with_settings
+from eusml.errors import ConfigError, TrainingError, TuningError
+from eusml.learning.train import EpochResult
+from eusml.learning.tuning import objective, retry, study
+from eusml.learning.tuning.objective import InnerFolds, TrainingCases, fold_value, measure
+from eusml.learning.tuning.page import study_page, summary
+from eusml.learning.tuning.pruning import worse_fold_by_fold
+from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
+from eusml.workers import working
+
+SPACE = (
+    '{"train.lr": {"low": 1e-4, "high": 0.1, "log": true}, "train.batch_size": {"low": 4, "high": 12}, '
+    '"train.optimizer": {"choices": ["adamw", "sgd"]}, "augment.operations": {"choices": [["flip"], ["flip", "log"]]}}'
+)
+DEFINED = {"training cases": "abc", "space": {}}
+N = 24
+
+
+def config(**settings: str) -> Config:
+    given = {
+        "data.image_size_px": "32", "train.epochs": "4", "train.batch_size": "8", "train.offline": "false",
+        "augment.operations": '["flip"]', "tune.trials": "8", "tune.startup_trials": "3", "tune.space": SPACE,
+    }  # fmt: skip
+    return load_config(None, given | {name.replace("__", "."): value for name, value in settings.items()})
+
+
+def cases(size_px: int) -> TrainingCases:
+    rng = np.random.default_rng(size_px)
+    y_true = (np.arange(N) % 2).astype(np.int64)
+    images = (rng.integers(0, 100, (N, size_px, size_px)) + 80 * y_true[:, None, None]).astype(np.uint8)
+    return TrainingCases(images, y_true, tuple(map(str, range(N))))
+
+
+def folds(count: int) -> InnerFolds:
+    part = np.arange(N) // 2 % count
+    return InnerFolds(cases, [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(count)])
+
+
+def made_up(
+    inner: InnerFolds, fold: int, config: Config, metric: str, on_epoch: Callable[[EpochResult], None]
+) -> float:
+    """Best at a learning rate of 0.01, with more to be had from larger batches; a curve that falls to it."""
+    value = abs(np.log10(config.train.lr) + 2) + 0.01 * fold - 0.01 * config.train.batch_size + 1
+    for epoch in range(1, config.train.epochs + 1):
+        on_epoch(EpochResult(epoch, 0.1, 1.0, 0.5, value + 1 / epoch, 0.5, 0.0))
+    return float(value)
+
+
+def opened(folder: Path, settings: Config, count: int = 3, **defined: Any) -> Tuning:
+    return open_tuning(settings, folds(count), "s", {**DEFINED, **defined}, folder)
+
+
+def worked(tuning: Tuning, folder: Path) -> list[TrialRecord]:
+    ended: list[TrialRecord] = []
+    with working(folder / "workers") as worker:
+        tuning.work(worker, end=ended.append)
+    return ended
+
+
+def tried(records: list[TrialRecord]) -> list[tuple[str, dict[str, Any], float | None]]:
+    return [(r.state, r.settings, r.value) for r in records]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "fold_value", made_up)
+
+
+@pytest.mark.usefixtures("quick")
+def test_the_first_trial_is_the_setting_as_it_stands_and_tuning_never_ends_below_it(tmp_path: Path) -> None:
+    tuning = opened(tmp_path, config())
+    ended = worked(tuning, tmp_path)
+    assert [record.number for record in ended] == list(range(8))
+    first = ended[0]
+    assert first.is_default
+    assert first.settings == {
+        "train.lr": 1e-3, "train.batch_size": 8, "train.optimizer": "adamw", "augment.operations": ("flip",),
+    }  # fmt: skip
+    best = tuning.best()
+    assert best.value is not None
+    assert first.value is not None
+    assert best.value < first.value
+    assert best.value == min(record.value for record in ended if record.value is not None)
+    assert len(best.fold_values) == 3
+    assert best.value == pytest.approx(np.mean(best.fold_values))
+
+
+@pytest.mark.usefixtures("quick")
+def test_one_seed_is_one_sequence_of_trials_however_often_it_is_stopped(tmp_path: Path) -> None:
+    whole = worked(opened(tmp_path / "whole", config()), tmp_path / "whole")
+    again = worked(opened(tmp_path / "again", config()), tmp_path / "again")
+    assert tried(whole) == tried(again)
+    for trials in ("2", "5", "8"):  # each a process of its own
+        last = worked(opened(tmp_path / "parts", config(tune__trials=trials)), tmp_path / "parts")
+    assert tried(opened(tmp_path / "parts", config()).records()) == tried(whole)
+    assert len(last) == 3
+    assert worked(opened(tmp_path / "parts", config()), tmp_path / "parts") == []
+    other = worked(opened(tmp_path / "other", config(tune__seed="1")), tmp_path / "other")
+    assert tried(other)[1:] != tried(whole)[1:]
+
+
+def test_a_lost_trial_is_repeated_with_what_it_had_finished_and_nothing_else_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "fold_value", made_up)
+    settings = config(tune__pruner="none", tune__fold_pruner="none")
+    whole = worked(opened(tmp_path / "whole", settings), tmp_path / "whole")
+    calls: list[tuple[int, float]] = []
+
+    def dies_in_its_last_fold(inner: InnerFolds, fold: int, now: Config, *rest: Any) -> float:
+        calls.append((fold, now.train.lr))
+        if len(calls) == 12:  # trial 3, last fold
+            raise KeyboardInterrupt
+        return made_up(inner, fold, now, *rest)
+
+    monkeypatch.setattr(study, "fold_value", dies_in_its_last_fold)
+    tuning = opened(tmp_path / "killed", settings)
+    with pytest.raises(KeyboardInterrupt):
+        worked(tuning, tmp_path / "killed")
+    worked(opened(tmp_path / "killed", settings), tmp_path / "killed")
+    assert calls[11] == calls[12]  # the fold that it died in, and none of those before it
+    records = opened(tmp_path / "killed", settings).records()
+    assert [record.state for record in records].count("lost") == 1
+    assert tried([record for record in records if record.tried]) == tried(whole)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_trial_of_a_dead_worker_is_taken_over_at_once_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
+    tuning = opened(tmp_path, config(tune__trials="1"))
+    with working(tmp_path / "workers") as alive:
+        trial = tuning.study.ask()
+        trial.set_user_attr(retry.WORKER, alive.name)
+        with working(tmp_path / "workers") as other:
+            retry.repeat_lost_trials(tuning.study, other, 0.0)
+        assert [record.state for record in tuning.records()] == ["running"]
+    ended = worked(tuning, tmp_path)
+    assert [record.number for record in ended] == [1]
+    assert ended[0].is_default
+    assert [record.state for record in tuning.records()] == ["lost", "complete"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_trial_that_nobody_claimed_is_given_up_after_a_while_and_one_from_elsewhere_is_left_alone(
+    tmp_path: Path,
+) -> None:
+    tuning = opened(tmp_path, config())
+    tuning.study.ask()
+    tuning.study.ask().set_user_attr(retry.WORKER, "elsewhere/0123")
+    with working(tmp_path / "workers") as worker:
+        retry.repeat_lost_trials(tuning.study, worker, 1000.0)
+        assert [record.state for record in tuning.records()] == ["running", "running"]
+        retry.repeat_lost_trials(tuning.study, worker, -1.0)
+    assert [record.state for record in tuning.records()] == ["lost", "running", "waiting"]
+
+
+def test_a_trial_that_kills_its_worker_again_and_again_is_not_tried_for_ever(tmp_path: Path) -> None:
+    tuning = opened(tmp_path, config())
+    with working(tmp_path / "workers") as gone:
+        pass
+    for _ in range(6):
+        tuning.study.ask().set_user_attr(retry.WORKER, gone.name)
+        with working(tmp_path / "workers") as worker:
+            retry.repeat_lost_trials(tuning.study, worker, 0.0)
+    retried = [trial for trial in tuning.study.trials if trial.user_attrs.get(retry.RETRY_OF) == 0]
+    assert len(retried) == retry.MAX_RETRIES
+
+
+def test_a_trial_that_fails_says_why_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(inner: InnerFolds, fold: int, now: Config, *rest: Any) -> float:
+        if now.train.lr > 0.001:
+            raise TrainingError("the loss became nan at step 3")
+        return made_up(inner, fold, now, *rest)
+
+    monkeypatch.setattr(study, "fold_value", fails)
+    tuning = opened(tmp_path, config())
+    ended = worked(tuning, tmp_path)
+    failed = [record for record in ended if record.state == "failed"]
+    assert len(ended) == 8
+    assert failed
+    assert {record.error for record in failed} == {"the loss became nan at step 3"}
+    assert f"{len(failed)} failed" in summary(tuning)
+
+    monkeypatch.setattr(study, "fold_value", lambda *_: fails(folds(3), 0, config(train__lr="0.05"), "log_loss"))
+    hopeless = opened(tmp_path / "hopeless", config(tune__trials="2"))
+    worked(hopeless, tmp_path)
+    with pytest.raises(TuningError, match=r"no trial of the study 's' was finished\n  trial 0: the loss became nan"):
+        hopeless.best()
+
+
+@pytest.mark.usefixtures("quick")
+def test_poor_trials_end_after_few_epochs_and_the_first_one_never(tmp_path: Path) -> None:
+    settings = config(tune__trials="20", tune__pruner="median", train__lr="1e-4", train__epochs="10")
+    ended = worked(opened(tmp_path, settings), tmp_path)
+    pruned = [record for record in ended if record.state == "pruned"]
+    assert pruned
+    assert all(record.value is None for record in pruned)
+    assert all(len(record.curve) < 10 for record in pruned if not record.fold_values)
+    assert ended[0].state == "complete"
+    assert ended[0].value is not None
+    # It is the worst there is, and would have been stopped if any had.
+    assert ended[0].value == max(record.value for record in ended if record.value is not None)
+
+
+def test_folds_tell_a_worse_trial_from_one_that_is_not() -> None:
+    found = optuna.create_study()
+    values = [0.5, 0.6, 0.4, 0.7, 0.5]
+    found.add_trial(optuna.create_trial(value=float(np.mean(values)), user_attrs={retry.FOLD_VALUES: values}))
+    running = optuna.create_trial(state=TrialState.RUNNING)
+    worse = [value + 0.1 + 0.01 * fold for fold, value in enumerate(values)]
+    assert not worse_fold_by_fold(found, running, worse[:3], 0.1)  # 1/8 is the least p of three folds
+    assert worse_fold_by_fold(found, running, worse[:4], 0.1)  # 1/16
+    assert not worse_fold_by_fold(found, running, [0.6, 0.5, 0.5, 0.6], 0.1)
+    assert not worse_fold_by_fold(optuna.create_study(), running, worse, 0.1)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_of_another_definition_is_refused_by_name(tmp_path: Path) -> None:
+    opened(tmp_path, config())
+    with pytest.raises(
+        TuningError, match=r"'s' is another one.*training cases: the study has \"abc\", asked .*\"xyz\""
+    ):
+        opened(tmp_path, config(), **{"training cases": "xyz"})
+    with pytest.raises(TuningError, match="differ in space"):
+        opened(tmp_path, config(), space={"train.lr": 1})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("{}", "tune.space is empty"),
+        (
+            '{"train.lrr": {"low": 1, "high": 2}}',
+            "that can be searched; did you mean 'train.lr'",
+        ),
+        ('{"train.seed": {"low": 1, "high": 2}}', "'train.seed' is no setting that can be searched"),
+        ('{"train.lr": {"low": 0.1, "high": 0.01}}', "tune.space.train.lr: low 0.1 must be below high 0.01"),
+        ('{"train.lr": {"low": 0.1, "high": 11}}', "train.lr is 11 (int), expected less than or equal to 10"),
+        ('{"train.lr": {"low": 0.0, "high": 1.0, "log": true}}', "with log it must be above 0"),
+        ('{"train.lr": {"low": 0.1}}', "give low and high, or choices"),
+        ('{"train.lr": {"low": 0.1, "high": 1.0, "choices": [1.0, 2.0]}}', "give either choices, or low and high"),
+        ('{"train.optimizer": {"choices": ["sgd"]}}', "at least two different values"),
+        ('{"train.optimizer": {"choices": ["adam", "sgd"]}}', "did you mean 'adamw'?"),
+        ('{"train.batch_size": {"low": 8, "high": 32.5}}', "train.batch_size is 32.5"),
+        ('{"train.lr": {"lo": 0.1}}', "unknown setting 'tune.space.train.lr.lo'"),
+    ],
+)
+def test_a_space_that_makes_no_sense_is_said(space: str, message: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        check_space(load_config(None, {"tune.space": space}))
+    assert message in str(raised.value)
+
+
+def test_a_study_of_no_trials_and_a_storage_that_is_none_are_said() -> None:
+    with pytest.raises(ConfigError, match=r"tune\.trials is 0"):
+        config(tune__trials="0")
+    with pytest.raises(ConfigError, match="is no address"):
+        config(tune__storage="studies.db")
+
+
+def test_a_space_that_does_not_hold_the_settings_as_they_stand_is_refused(tmp_path: Path) -> None:
+    settings = config(tune__space='{"train.lr": {"low": 0.01, "high": 0.1}}')
+    with pytest.raises(ConfigError, match=r"train\.lr is 0\.001 as things stand"):
+        opened(tmp_path, settings)
+
+
+def test_a_database_that_is_not_there_is_said_without_its_password(tmp_path: Path) -> None:
+    url = "postgresql+psycopg://me:secret@127.0.0.1:9/none"
+    with pytest.raises(TuningError, match=r"storage postgresql.*cannot be reached") as raised:
+        opened(tmp_path, config(tune__storage=url))
+    assert "secret" not in str(raised.value)
+
+
+def test_settings_change_by_name_and_are_checked() -> None:
+    changed = with_settings(config(), {"train.lr": 0.5, "augment.operations": ("log",), "data.image_size_px": 48})
+    assert (changed.train.lr, changed.augment.operations, changed.data.image_size_px) == (0.5, ("log",), 48)
+    assert with_settings(config(), {}) == config()
+    with pytest.raises(ConfigError, match=r"train\.lr is 99"):
+        with_settings(config(), {"train.lr": 99})
+
+
+def test_the_objective_is_what_scikit_learn_says_of_the_inner_fold() -> None:
+    rng = np.random.default_rng(0)
+    y_true, y_score = rng.integers(0, 2, 40), rng.random(40)
+    assert measure("log_loss", y_true, y_score, 0.5) == pytest.approx(log_loss(y_true, y_score))
+    assert measure("auroc", y_true, y_score, 0.5) == pytest.approx(roc_auc_score(y_true, y_score))
+    assert measure("balanced_accuracy", y_true, y_score, 0.3) == pytest.approx(
+        balanced_accuracy_score(y_true, y_score >= 0.3)
+    )
+
+
+def test_a_fold_is_trained_on_its_part_and_measured_on_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int, int]] = []
+    real = objective.fit
+
+    def watched(train: Any, test: Any, *rest: Any, originals: Any, **named: Any) -> Any:
+        seen.append((len(train.images), len(test.images), len(originals.images)))
+        return real(train, test, *rest, originals=originals, **named)
+
+    monkeypatch.setattr(objective, "fit", watched)
+    inner = folds(3)
+    epochs: list[EpochResult] = []
+    settings = with_settings(config(), {"train.offline": True, "train.epochs": 2})
+    value = fold_value(inner, 1, settings, "log_loss", epochs.append)
+    assert seen == [(32, 8, 16)]  # 16 originals and one flipped copy of each
+    assert [epoch.epoch for epoch in epochs] == [1, 2]
+    assert value == fold_value(inner, 1, settings, "log_loss")
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_study_can_be_looked_at(tmp_path: Path) -> None:
+    tuning = opened(tmp_path, config(tune__trials="10"))
+    worked(tuning, tmp_path)
+    page = study_page(tuning, synthetic=True)
+    for heading in ("History", "Importance", "Parallel coordinates", "Slices", "Timeline"):
+        assert heading in page
+    assert "Not drawn" not in page
+    assert "SYNTHETIC" in page
+    assert "10 configurations were tried" in page
+    assert "<script src" not in page  # it must open where there is no network
+
+
+def test_a_journal_is_optunas_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "fold_value", made_up)
+    worked(opened(tmp_path, config(tune__trials="2")), tmp_path)
+    found = optuna.load_study(storage=JournalStorage(JournalFileBackend(str(tmp_path / "journal.log"))), study_name="s")
+    assert [trial.state for trial in found.trials] == [TrialState.COMPLETE, TrialState.COMPLETE]
