@@ -72,29 +72,23 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     check_space(config)
     silence()
     began = time.perf_counter()
-    definition = _definition(study, config)
-    digest = hashlib.sha256(repr(sorted(definition.items())).encode()).hexdigest()
-    base = config.tune.study or config.name
-    name = f"{base}-{arm}" if config.tune.study else f"{base}-{arm}-{digest[:8]}"
-    inputs = {"definition": definition, "trials": config.tune.trials, "name": name}
+    label, name = f"tune {arm}", study_name(study, arm, config)
+    inputs = {"definition": definition(study, config), "trials": config.tune.trials, "name": name}
     key = fingerprint("tune", inputs, LAYERS)
-    label = f"tune {arm}"
     finished = runs.find_finished(job.run, key)
     best = _recorded_best(job, finished)
     if finished is not None and best is not None:
         say(f"[{label}] reused: the study {name} has its {config.tune.trials} trials in run {finished.run_id}")
         job.records.append(StageRecord(label, finished.run_id, True, time.perf_counter() - began))
         return with_settings(config, best)
-    inner = _inner(job, study, config)
-    folder = job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
-    tuning = open_tuning(config, inner, name, definition, folder)
+    tuning = open_study(job, study, arm, config)
+    say(f"[{label}] study {name}: {config.tune.trials} trials of {len(tuning.inner.folds)} inner folds")
     manifest = study.prepared.manifest
     tags = runs.common_tags(
         "tune", arch=config.train.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=""
     )
-    marks = {name: value for name, value in tags.items() if name != runs.STAGE}
+    marks = {tag: value for tag, value in tags.items() if tag != runs.STAGE}
     found = _Study(tuning, _study_run(job, tuning, label, {**tags, "eusml.study": name}), marks)
-    say(f"[{label}] study {name}: {config.tune.trials} trials of {len(inner.folds)} inner folds")
     tuning.work(
         job.worker,
         begin=lambda number, tried: trials.begin_trial(found.run, number, tried, marks),
@@ -106,7 +100,22 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     return with_settings(config, best)
 
 
-def _definition(study: StudyData, config: Config) -> dict[str, Any]:
+def open_study(job: Job, study: StudyData, arm: str, config: Config) -> Tuning:
+    """The arm's study, made if there is none; no trial is run."""
+    name = study_name(study, arm, config)
+    folder = job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    return open_tuning(config, _inner(job, study, config), name, definition(study, config), folder)
+
+
+def study_name(study: StudyData, arm: str, config: Config) -> str:
+    """The name of an arm's study: as asked for, or one that another definition does not have."""
+    if config.tune.study:
+        return f"{config.tune.study}-{arm}"
+    digest = hashlib.sha256(repr(sorted(definition(study, config).items())).encode()).hexdigest()
+    return f"{config.name}-{arm}-{digest[:8]}"
+
+
+def definition(study: StudyData, config: Config) -> dict[str, Any]:
     """What must be equal for trials to be of one study; nothing of it is of the held-out cases."""
     train = study.prepared.manifest.table.iloc[study.split.indices("train")]
     tune = config.tune.model_dump(mode="json", exclude={"enabled", "trials", "study", "storage", "heartbeat_s"})
@@ -189,8 +198,8 @@ def _record(found: _Study, study: StudyData, records: list[TrialRecord], key: st
     trials.complete_trials(run, records, found.tags)
     best = tuning.best()
     metric = tuning.config.tune.metric
-    note = report.tuning_note(_table(records), summary(tuning), metric, synthetic=synthetic)
-    run.table(_table(records), "trials.csv")
+    note = report.tuning_note(trial_table(records), summary(tuning), metric, synthetic=synthetic)
+    run.table(trial_table(records), "trials.csv")
     run.text(study_page(tuning, synthetic=synthetic), "study.html")
     run.json({"trial": best.number, "settings": best.settings, metric: best.value}, _BEST)
     counts = {
@@ -207,7 +216,7 @@ def _record(found: _Study, study: StudyData, records: list[TrialRecord], key: st
     say(f"  {summary(tuning)} Best is trial {best.number}, {metric} {best.value:.4f}{gain}; no reported case took part")
 
 
-def _table(records: list[TrialRecord]) -> pd.DataFrame:
+def trial_table(records: list[TrialRecord]) -> pd.DataFrame:
     """One row per trial: number, state, objective, folds, seconds, error and every setting."""
     return pd.DataFrame(
         [
