@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eusml.commands.data import LAYERS, StudyData, shows_images, study_data
+from eusml.commands.cohort import LAYERS, shows_images
+from eusml.commands.data import StudyData, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import AugmentConfig, Config

@@ -56,8 +56,15 @@ def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
     return found
 
 
-def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> None:
-    """Record the arms' side-by-side table, paired tests, curves and clinical baselines."""
+def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation], without_image: Parts | None = None) -> None:
+    """Record the arms' side-by-side table, paired tests, curves and clinical baselines.
+
+    Args:
+        job: the running job.
+        study: what they were trained on.
+        evaluations: the arms.
+        without_image: answers of the baselines; by default of those fitted on the study's training partition.
+    """
     manifest = study.prepared.manifest
     inputs = {
         **study.key,
@@ -68,7 +75,8 @@ def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> No
     tags = runs.common_tags("compare", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> bool:
-        _log(run, job, compared_arms(evaluations), _baselines(job, study), synthetic=manifest.synthetic)
+        beside = baseline_answers(job, study) if without_image is None else without_image
+        _log(run, job, compared_arms(evaluations), beside, synthetic=manifest.synthetic)
         return True
 
     run_stage(job, "compare", "compare", key, tags, make=make, reuse=lambda _: True)
@@ -143,7 +151,7 @@ def found(networks: Sequence[Compared], without_image: Parts, settings: Evaluate
                 answers, confidence=settings.confidence, samples=settings.bootstrap_samples
             )
             differing.append(differences.paired_differences(answers, settings).assign(part=part))
-    folded = all("fold" in table.columns for table in by_part["test"].values())
+    folded = len(networks) > 1 and all("fold" in table.columns for table in by_part["test"].values())
     return Found(
         pd.concat(tables, ignore_index=True),
         pairs,
@@ -182,18 +190,24 @@ def _differing_in(what: str, networks: Sequence[Compared]) -> list[Compared]:
     return [network for network in networks if network.name in names]
 
 
-def _baselines(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]:
-    """Predictions of every clinical baseline, by partition and name."""
+def baseline_answers(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]:
+    """Predictions of every clinical baseline, fitted on the training partition, by partition and name."""
     train = study.prepared.manifest.table.iloc[study.split.indices("train")]
     tables = {part: reported.table for part, reported in reported_cases(job, study, job.config.data).items()}
+    return baselines_on(train, tables, job.config.evaluate.threshold)
+
+
+def baselines_on(
+    train: pd.DataFrame, tables: Mapping[str, pd.DataFrame], threshold: float
+) -> dict[str, dict[str, pd.DataFrame]]:
+    """Predictions of every clinical baseline that can be fitted, by partition and name; says why one cannot."""
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for baseline in baselines.clinical_baselines(train, tables):
         if baseline.reason:
             say(f"  no baseline {baseline.name}: {baseline.reason}")
             continue
         found[baseline.name] = {
-            part: predictions(tables[part], y_score, job.config.evaluate.threshold)
-            for part, y_score in baseline.scores.items()
+            part: predictions(tables[part], y_score, threshold) for part, y_score in baseline.scores.items()
         }
     return _by_part(found)
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from eusml.commands.data import StudyData, prepare_once, study_data
+from eusml.commands.cohort import prepare_once
+from eusml.commands.data import StudyData, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import TrainedModel, trained_model
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYERS = ("data", "learning", "evaluation")
+HOLDOUT = "holdout"
 ARM = "eusml.arm"
 """Tag of an evaluation run: name of the network's arm."""
 PREPARATION = "eusml.preparation"
@@ -65,6 +67,13 @@ class Evaluation:
     """Columns case_id, patient_id, y_true, y_score, y_pred."""
     val_cases_digest: str | None
     """Who the `val` cases are; None without them."""
+    protocol: str = HOLDOUT
+    """How the figures on `test` were come by."""
+
+    @property
+    def note(self) -> str:
+        """The measures as a table, and what they are of."""
+        return report.evaluation_note(self.metrics, synthetic=self.model.bundle.spec.synthetic, protocol=self.protocol)
 
 
 def run(config: Config) -> None:
@@ -76,8 +85,19 @@ def run(config: Config) -> None:
 
 
 def reported_cases(job: Job, study: StudyData, settings: DataConfig) -> dict[str, Reported]:
-    """The held-out cases; for the phantom, further independent ones to choose on (`val`) and to report (`fresh`)."""
-    cases = {"test": _rows(study.prepared, study.split.indices("test"))}
+    """The held-out cases, if any are; for the phantom, further ones to choose on (`val`) and to report (`fresh`)."""
+    return held_out_cases(study) | further_cases(job, settings)
+
+
+def held_out_cases(study: StudyData) -> dict[str, Reported]:
+    """Partition `test` alone; nothing where nobody is held out."""
+    rows = study.split.indices("test")
+    return {"test": _rows(study.prepared, rows)} if len(rows) else {}
+
+
+def further_cases(job: Job, settings: DataConfig) -> dict[str, Reported]:
+    """Partitions `val` and `fresh` of the phantom, which are independent of the study's own cases."""
+    cases = {}
     if settings.source == "phantom":
         counts: dict[str, tuple[Which, int]] = {
             "val": ("selection", settings.phantom.selection_cases),
@@ -92,9 +112,15 @@ def reported_cases(job: Job, study: StudyData, settings: DataConfig) -> dict[str
 
 
 def evaluation(job: Job, study: StudyData, model: TrainedModel, config: Config) -> Evaluation:
-    """Measure one network, or take its measures from the finished run."""
+    """Measure one network on all cases that may be reported of it, or take its measures from the finished run."""
+    return measured(job, study, model, config, reported_cases(job, study, config.data))
+
+
+def measured(
+    job: Job, study: StudyData, model: TrainedModel, config: Config, cases: Mapping[str, Reported]
+) -> Evaluation:
+    """The same on some partitions."""
     manifest = study.prepared.manifest
-    cases = reported_cases(job, study, config.data)
     digests = {part: reported.digest for part, reported in cases.items()}
     settings = config.evaluate
     inputs = {
@@ -177,8 +203,15 @@ def _predict(model: TrainedModel, reported: Reported, threshold: float, part: st
 def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
     manifest = study.prepared.manifest
     held_out = manifest.table.iloc[study.split.indices("test")]
-    run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
-    synthetic = manifest.synthetic
+    if len(held_out):
+        run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
+    classes = (manifest.negative_class, manifest.positive_class)
+    log_measures(run, result, classes, result.note)
+
+
+def log_measures(run: runs.Run, result: Evaluation, classes: tuple[str, str], note: str) -> None:
+    """Tables, figures and description of an evaluation; classes are the negative and the positive one."""
+    synthetic = result.model.bundle.spec.synthetic
     for part, metrics in result.metrics.items():
         run.metrics(metrics.flat(part))
         run.table(result.predictions[part], f"predictions_{part}.csv")
@@ -187,13 +220,13 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
     curves = {
         part: (table["y_true"].to_numpy(), table["y_score"].to_numpy()) for part, table in result.predictions.items()
     }
-    classes = (manifest.negative_class, manifest.positive_class)
-    run.figure(figures.confusion(result.metrics["test"], classes, synthetic=synthetic), "confusion.png")
+    first = next(iter(result.metrics))  # the held-out cases where there are any
+    run.figure(figures.confusion(result.metrics[first], classes, synthetic=synthetic), "confusion.png")
     run.figure(figures.roc(curves, synthetic=synthetic), "roc.png")
     run.figure(figures.precision_recall(curves, synthetic=synthetic), "precision_recall.png")
-    run.figure(figures.calibration(*curves["test"], synthetic=synthetic), "calibration.png")
+    run.figure(figures.calibration(*curves[first], synthetic=synthetic), "calibration.png")
     run.text(paper.paper_markdown(), "paper_table.md")
-    run.note(report.evaluation_note(result.metrics, synthetic=manifest.synthetic))
+    run.note(note)
     for part in ("test", "fresh"):
         if part in result.metrics:
             say(f"  {part}: {result.metrics[part].one_line()}")

@@ -2,6 +2,7 @@
 
 from eusml.commands.augment import expanded_training_images
 from eusml.commands.compare import all_evaluations, compare
+from eusml.commands.cross_validate import cross_validated_study
 from eusml.commands.data import study_data
 from eusml.commands.job import open_job
 from eusml.commands.promote import check_candidates, promote, say_next_steps
@@ -12,10 +13,13 @@ def run(config: Config) -> None:
     """Data, augmentation, training and evaluation of every arm, comparison, promotion."""
     check_candidates(config)
     with open_job("main", config) as job:
-        study = study_data(job)
-        # Made and shown whether or not an arm trains on the copies.
-        expanded_training_images(job, study, config.augment)
-        evaluations = all_evaluations(job, study)
-        compare(job, study, evaluations)
+        if config.protocol.kind == "nested_cv":
+            study, evaluations = cross_validated_study(job)
+        else:
+            study = study_data(job)
+            # Made and shown whether or not an arm trains on the copies.
+            expanded_training_images(job, study, config.augment)
+            evaluations = all_evaluations(job, study)
+            compare(job, study, evaluations)
         promotion = promote(job, study, evaluations)
     say_next_steps(promotion)

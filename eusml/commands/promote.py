@@ -102,6 +102,7 @@ def _register(evaluation: Evaluation) -> registry.RegisteredVersion:
     candidate = _candidate(evaluation)
     tags = {
         "eusml.arm": evaluation.model.arm,
+        "eusml.protocol": evaluation.protocol,
         "eusml.synthetic": str(spec.synthetic).lower(),
         "eusml.evaluation_run": evaluation.run_id,
         "eusml.weights_sha256": spec.weights_sha256,
@@ -111,8 +112,9 @@ def _register(evaluation: Evaluation) -> registry.RegisteredVersion:
             "eusml.val_auroc_ci_low": repr(candidate.val_auroc_ci_low),
             "eusml.val_cases_digest": candidate.val_digest,
         }
+    assert evaluation.model.model_id is not None, "only models that are kept are registered"
     name = registry.registered_name(spec.arch, spec.synthetic)
-    description = report.evaluation_note(evaluation.metrics, synthetic=spec.synthetic)
+    description = evaluation.note
     return registry.register(evaluation.model.model_id, name, tags, description)
 
 

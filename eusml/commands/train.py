@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from eusml.commands.augment import expanded_training_images
-from eusml.commands.data import StudyData, shows_images, study_data
+from eusml.commands.cohort import shows_images
+from eusml.commands.data import StudyData, study_data
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress_bar, say
 from eusml.commands.tune import settled
@@ -39,8 +40,8 @@ class TrainedModel:
     arm: str
     bundle: Bundle
     run_id: str
-    model_id: str
-    """MLflow's logged model."""
+    model_id: str | None
+    """MLflow's logged model; None for a network that is not kept."""
     settings: TrainConfig
     """How it was trained."""
     history: pd.DataFrame
@@ -55,14 +56,22 @@ def run(config: Config) -> None:
         trained_model(job, study, arm, config)
 
 
-def trained_model(job: Job, study: StudyData, arm: str, config: Config) -> TrainedModel:
-    """The network of one arm: trained now, continued after a kill, or taken from the finished run."""
+def trained_model(job: Job, study: StudyData, arm: str, config: Config, *, keep: bool = True) -> TrainedModel:
+    """The network of one arm: trained now, continued after a kill, or taken from the finished run.
+
+    Args:
+        job: the running job.
+        study: images, and who is trained on.
+        arm: what to call it.
+        config: its settings.
+        keep: whether it goes to the store as a model that can be served; else only the work folder has it.
+    """
     manifest, settings, served = study.prepared.manifest, config.train, _served(config)
     images = _training_images(job, study, config)
     make_deterministic(settings.threads)  # now, because the number of threads is part of the key
     fit_key = fingerprint("fit", _inputs(study, config), LAYERS)
     # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
-    key = fingerprint("train", {"fit": fit_key, "served": served}, (*LAYERS, "tracking"))
+    key = fingerprint("train", {"fit": fit_key, "served": served, "keep": keep}, (*LAYERS, "tracking"))
     folder = job.work_dir / "train" / fit_key[:16]
     tags = runs.common_tags(
         "train", arch=settings.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
@@ -73,7 +82,7 @@ def trained_model(job: Job, study: StudyData, arm: str, config: Config) -> Train
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
         result = _fit(run, arm, images, study, settings, fit_key, folder)
-        return _record(run, study, arm, config, result, folder)
+        return _record(run, study, arm, config, result, folder, keep=keep)
 
     def reuse(finished: runs.FinishedRun) -> TrainedModel | None:
         return _reuse(finished, arm, settings, folder, served)
@@ -138,7 +147,7 @@ def _fit(
             return known
         result = fit(
             train,
-            _partition(study, "test"),
+            _partition(study, "test") if len(study.split.indices("test")) else None,
             settings,
             job=key,
             state_path=folder / _STATE,
@@ -151,7 +160,9 @@ def _fit(
     return result
 
 
-def _record(run: runs.Run, study: StudyData, arm: str, config: Config, result: FitResult, folder: Path) -> TrainedModel:
+def _record(
+    run: runs.Run, study: StudyData, arm: str, config: Config, result: FitResult, folder: Path, *, keep: bool
+) -> TrainedModel:
     manifest = study.prepared.manifest
     history = pd.DataFrame([asdict(row) for row in result.history])
     # First the curves: a bundle in the work folder says that the training is at its end.
@@ -175,14 +186,14 @@ def _record(run: runs.Run, study: StudyData, arm: str, config: Config, result: F
     (folder / _STATE).unlink(missing_ok=True)
     run.table(history, _CURVES)
     run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
-    # The model is passed on to others, so its example is a patient's picture only where pictures may be shown.
-    example = (
-        study.prepared.images[0]
-        if shows_images(config, synthetic=manifest.synthetic)
-        else np.zeros_like(study.prepared.images[0])
-    )
-    model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
-    run.tags({"eusml.model_id": model_id, "eusml.weights_sha256": spec.weights_sha256})
+    run.tags({"eusml.weights_sha256": spec.weights_sha256})
+    model_id = None
+    if keep:
+        # The model is passed on to others, so its example is a patient's picture only where pictures may be shown.
+        shown = shows_images(config, synthetic=manifest.synthetic)
+        example = study.prepared.images[0] if shown else np.zeros_like(study.prepared.images[0])
+        model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
+        run.tags({"eusml.model_id": model_id})
     return TrainedModel(arm, load_bundle(folder / registry.BUNDLE), run.run_id, model_id, config.train, history)
 
 
@@ -202,12 +213,11 @@ def _reuse(
 ) -> TrainedModel | None:
     """The model from the work folder or else from the store; None when neither is sound."""
     model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get("eusml.weights_sha256")
-    if model_id is None or expected is None:
+    if expected is None:
         return None
-    places: tuple[Callable[[], Path], ...] = (
-        lambda: folder / registry.BUNDLE,
-        lambda: registry.fetch_bundle(model_id, folder / "fetched"),
-    )
+    places: list[Callable[[], Path]] = [lambda: folder / registry.BUNDLE]
+    if model_id is not None:
+        places.append(lambda: registry.fetch_bundle(model_id, folder / "fetched"))
     try:
         history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
     except TrackingError:

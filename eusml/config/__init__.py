@@ -16,6 +16,7 @@ from eusml.config.sections import (
     OnlineConfig,
     Operation,
     PromoteConfig,
+    ProtocolConfig,
     SplitConfig,
     TrainConfig,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "Operation",
     "PhantomConfig",
     "PromoteConfig",
+    "ProtocolConfig",
     "SearchedSetting",
     "Section",
     "SplitConfig",

@@ -47,6 +47,20 @@ class SplitConfig(Section):
         return self
 
 
+class ProtocolConfig(Section):
+    """How a result is come by."""
+
+    kind: Literal["holdout", "nested_cv"] = "holdout"
+    """`holdout`, the study's: one partition is held out, as `split` says. `nested_cv`: every case is held out once in
+    every repeat, each network tuned without the cases that it is asked about, and a last one is made of all cases."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Outer folds of `nested_cv`; with `split.published` they are those that came with the data."""
+    repeats: Annotated[int, Field(ge=1)] = 1
+    """How many times the outer folds are drawn anew."""
+    seed: Seed = 0
+    """Seed of the outer folds."""
+
+
 def _each_once(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
     twice = sorted({operation for operation in operations if operations.count(operation) > 1})
     if twice:
@@ -198,6 +212,7 @@ class Config(Section):
     name: Annotated[str, Field(min_length=1)] = "experiment"
     """Shown as the name of the pipeline run."""
     data: DataConfig = DataConfig()
+    protocol: ProtocolConfig = ProtocolConfig()
     split: SplitConfig = SplitConfig()
     augment: AugmentConfig = AugmentConfig()
     train: TrainConfig = TrainConfig()
@@ -209,6 +224,12 @@ class Config(Section):
     promote: PromoteConfig = PromoteConfig()
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
+
+    @model_validator(mode="after")
+    def _protocol_is_sound(self) -> "Config":
+        if self.protocol.kind == "nested_cv" and self.split.published and self.protocol.repeats > 1:
+            raise ValueError("published folds are drawn once: protocol.repeats must be 1 with split.published")
+        return self
 
     @model_validator(mode="after")
     def _arms_are_sound(self) -> "Config":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pandas as pd
 
-from eusml.config import SplitConfig
+from eusml.config import ProtocolConfig, SplitConfig
 from eusml.data.groups import first_names, joined
 from eusml.data.manifest import Manifest, table_digest
 from eusml.errors import DataError, LeakageError
@@ -53,6 +53,57 @@ def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
     _check_folds(grouped, settings.folds or 2, "split.folds" if settings.folds else "")
     held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
+    check_split(split, manifest)
+    return split
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """One fold of a (repeated) cross-validation."""
+
+    repeat: int
+    """From 0."""
+    fold: int
+    """From 0, within the repeat."""
+    split: Split
+    """`test` is the fold, `train` the rest."""
+
+    @property
+    def name(self) -> str:
+        """For people, who count from 1: repeat and fold."""
+        return f"{self.repeat + 1}.{self.fold + 1}"
+
+
+def outer_folds(manifest: Manifest, protocol: ProtocolConfig, *, published: bool) -> list[OuterFold]:
+    """The folds of a cross-validation: in every repeat each case is in the test partition of one of them.
+
+    Args:
+        manifest: all cases.
+        protocol: how many folds and repeats.
+        published: take the folds that came with the data instead, once.
+
+    Raises:
+        DataError: a class has fewer patients than there are folds, or the data bring no folds.
+    """
+    if published:
+        count = len(set(_published_folds(manifest).dropna()))
+        return [
+            OuterFold(0, fold, make_split(manifest, SplitConfig(published=True, fold=fold))) for fold in range(count)
+        ]
+    return [
+        OuterFold(
+            repeat,
+            fold,
+            make_split(manifest, SplitConfig(folds=protocol.folds, fold=fold, seed=protocol.seed + repeat)),
+        )
+        for repeat in range(protocol.repeats)
+        for fold in range(protocol.folds)
+    ]
+
+
+def everyone(manifest: Manifest) -> Split:
+    """A split that holds nobody out: that of a last network made of all cases, which is reported on none of them."""
+    split = Split(manifest.table[_COLUMNS].reset_index(drop=True).assign(partition="train"))
     check_split(split, manifest)
     return split
 
@@ -113,7 +164,7 @@ def check_split(split: Split, manifest: Manifest) -> None:
         near = table.loc[groups.isin(_on_both_sides(groups, table["partition"])), "case_id"].tolist()
         if near:
             raise LeakageError(f"nearly the same image stands in both train and test, as case {', '.join(near[:5])}")
-    for partition in ("train", "test"):
+    for partition in ("train", "test") if (table["partition"] == "test").any() else ("train",):
         lacking = set(table["label"]) - set(table.loc[table["partition"] == partition, "label"])
         if lacking:
             raise DataError(f"the {partition} partition would hold no case of {', '.join(sorted(lacking))}")
@@ -138,9 +189,7 @@ def _groups(manifest: Manifest) -> "NDArray[np.object_]":
 
 def _published(manifest: Manifest, grouped: pd.DataFrame, fold: int) -> Split:
     """A fold as it was published, and of the rest whatever shares no group with it."""
-    if FOLD_COLUMN not in manifest.table.columns:
-        raise DataError(f"split.published needs the column {FOLD_COLUMN}, which {manifest.source} does not bring")
-    folds = pd.to_numeric(manifest.table[FOLD_COLUMN].reset_index(drop=True))
+    folds = _published_folds(manifest)
     if fold not in set(folds):
         raise DataError(
             f"fold {fold} does not exist: the published folds are {sorted(set(folds.dropna().astype(int)))}"
@@ -151,6 +200,12 @@ def _published(manifest: Manifest, grouped: pd.DataFrame, fold: int) -> Split:
     split = Split(manifest.table[_COLUMNS].reset_index(drop=True).assign(partition=partition))
     check_split(split, manifest)
     return split
+
+
+def _published_folds(manifest: Manifest) -> "pd.Series[float]":
+    if FOLD_COLUMN not in manifest.table.columns:
+        raise DataError(f"split.published needs the column {FOLD_COLUMN}, which {manifest.source} does not bring")
+    return pd.to_numeric(manifest.table[FOLD_COLUMN].reset_index(drop=True))
 
 
 def _check_folds(table: pd.DataFrame, least: int, setting: str) -> None:

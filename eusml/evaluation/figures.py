@@ -101,6 +101,8 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, synthetic: bool) -
             marker = "o" if len(history) == 1 else ""  # a line through one point cannot be seen
             for part, style in (("train", "-"), ("test", "--")):
                 values = history[f"{part}_{measure}"]
+                if values.isna().all():
+                    continue  # nothing was held out
                 axes.plot(history["epoch"], values, style, marker=marker, color=colour, label=f"{arm}, {part}")
         axes.set(xlabel="epoch", title=measure)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

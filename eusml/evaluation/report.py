@@ -10,6 +10,11 @@ from eusml.evaluation.comparison import PairedResult
 from eusml.evaluation.metrics import PROPORTIONS, Estimate, Metrics
 
 DISCLAIMER = "Research software: no output of it is fit for diagnosis, and none claims clinical validity."
+CROSS_VALIDATED = (
+    "they are of the way in which networks are made, by networks each of which was tuned and trained without the cases "
+    "that it was asked about. The network that is kept was made of all cases in the same way; no case is left to "
+    "measure it on. Intervals take the cases as drawn anew, and not the training."
+)
 SYNTHETIC = "**SYNTHETIC images, not patients.** The figures say that the software works, and nothing about medicine."
 
 _NOTED_TRIALS = 20
@@ -20,12 +25,21 @@ PARTS: Mapping[str, str] = {
 }
 
 
-def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool) -> str:
-    """Result tables of one network, one per partition."""
+def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool, protocol: str = "holdout") -> str:
+    """Result tables of one network, one per partition.
+
+    Args:
+        metrics: partition to measures.
+        synthetic: whether the images are made up.
+        protocol: how those on `test` were come by.
+    """
     lines = [SYNTHETIC, ""] if synthetic else []
+    if protocol != "holdout":
+        lines += [f"The figures on `test` are estimated by {protocol}: {CROSS_VALIDATED}", ""]
     for part, measured in metrics.items():
         percent = round(100 * measured.confidence)
-        lines += [f"### {part}: {measured.cases} images of {measured.patients} patients ({PARTS.get(part, part)})", ""]
+        what = PARTS.get(part, part) if part != "test" or protocol == "holdout" else "all cases, each out of fold"
+        lines += [f"### {part}: {measured.cases} images of {measured.patients} patients ({what})", ""]
         lines += [f"| measure | value ({percent} % interval) | interval by |", "|---|---|---|"]
         lines += [_row(name, estimate) for name, estimate in measured.table().set_index("measure").iterrows()]
         lines += ["", f"TP {measured.tp}, FP {measured.fp}, TN {measured.tn}, FN {measured.fn}.", ""]

@@ -34,6 +34,7 @@ class EpochResult:
     """Mean over the epoch's samples while the weights moved, augmented as trained."""
     train_accuracy: float
     test_loss: float
+    """nan where nothing is held out, and so the accuracy."""
     test_accuracy: float
     seconds: float
     """Wall time of the epoch, its curve included."""
@@ -67,7 +68,7 @@ def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
 
 def fit(
     train: LabelledImages,
-    test: LabelledImages,
+    test: LabelledImages | None,
     settings: TrainConfig,
     *,
     job: str,
@@ -79,7 +80,7 @@ def fit(
 
     Args:
         train: training images, augmented copies included.
-        test: held-out images; only ever measured, after each epoch.
+        test: held-out images, only ever measured, after each epoch; None where nothing is held out.
         settings: how to train.
         job: fingerprint that the saved state must carry.
         state_path: where the training state is kept; None keeps none.
@@ -150,14 +151,16 @@ def _epochs(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     train: LabelledImages,
-    test: LabelledImages,
+    test: LabelledImages | None,
     settings: TrainConfig,
     normalisation: Normalisation,
     compute: Compute,
     start: int,
 ) -> Iterator[EpochResult]:
     images, targets = to_device(train.images, compute.device), torch.from_numpy(train.y_true).to(compute.device)
-    held_out = to_device(test.images, compute.device), torch.from_numpy(test.y_true).to(compute.device)
+    held_out = None
+    if test is not None:
+        held_out = to_device(test.images, compute.device), torch.from_numpy(test.y_true).to(compute.device)
     steps = -(-len(images) // settings.batch_size)
     for epoch in range(start + 1, settings.epochs + 1):
         began = time.perf_counter()
@@ -176,7 +179,9 @@ def _epochs(
             sizes.append(len(target))
         train_loss = _mean_loss(torch.stack(losses), sizes, (epoch - 1) * steps, epoch, lr)
         train_accuracy = int(torch.stack(hits).sum()) / len(images)
-        test_loss, test_accuracy = _measure(network, *held_out, normalisation, compute)
+        test_loss, test_accuracy = math.nan, math.nan
+        if held_out is not None:
+            test_loss, test_accuracy = _measure(network, *held_out, normalisation, compute)
         seconds = time.perf_counter() - began
         yield EpochResult(epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds)
 

@@ -140,9 +140,9 @@ class Curve:
     _flushed_at: float = field(default_factory=time.monotonic)
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Hold the numbers of one epoch, and write what waits when that was long ago."""
+        """Hold the numbers of one epoch, and write what waits when that was long ago; what is undefined is left out."""
         now = now_ms()
-        self._waiting += [Metric(name, value, now, step) for name, value in values.items()]
+        self._waiting += [Metric(name, value, now, step) for name, value in values.items() if not math.isnan(value)]
         if time.monotonic() - self._flushed_at >= _FLUSH_EVERY_S:
             self.flush()
 

@@ -1,0 +1,158 @@
+"""Nested cross-validation: every case asked about by networks that were tuned and trained without it.
+
+In every outer fold an arm is tuned on inner folds of the outer training part, trained on that part and asked about the
+fold. The answers to all cases estimate the way in which networks are made (Varma and Simon 2006,
+doi:10.1186/1471-2105-7-91); a last network, made of all cases in the same way, is what is registered.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from eusml.commands.compare import Parts, baselines_on, compare
+from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
+from eusml.commands.evaluate import (
+    ARM,
+    LAYERS,
+    Evaluation,
+    Reported,
+    cases_digest_tag,
+    digest_tag,
+    further_cases,
+    held_out_cases,
+    log_measures,
+    measured,
+    read_predictions,
+)
+from eusml.commands.job import Job, run_stage
+from eusml.commands.terminal import say
+from eusml.commands.train import TrainedModel, trained_model
+from eusml.commands.tune import settled
+from eusml.config import Config
+from eusml.data.split import OuterFold
+from eusml.digests import fingerprint
+from eusml.errors import TrackingError
+from eusml.evaluation.folds import by_fold, by_repeat
+from eusml.evaluation.metrics import evaluate
+from eusml.tracking import runs
+
+_ANSWERS = "predictions_test.csv"
+
+
+def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
+    """Every arm cross-validated and made anew of all cases, and all of them compared; returns what they are made of."""
+    data = cross_validation_data(job)
+    evaluations = [_cross_validated(job, data, arm, config) for arm, config in job.config.arm_configs().items()]
+    compare(job, data.whole, evaluations, _baselines(job, data))
+    return data.whole, evaluations
+
+
+def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Config) -> Evaluation:
+    """One arm: its answers to all cases, and the network that is kept."""
+    answers = []
+    for outer, study in data.folds:
+        name = f"{arm}-{outer.name.replace('.', '_')}"
+        sized, best = settled(job, study, name, config)
+        model = trained_model(job, sized, name, best, keep=False)
+        held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]
+        answers.append(_of_fold(held_out, outer))
+    study, best = settled(job, data.whole, arm, config)
+    model = trained_model(job, study, arm, best)
+    further = further_cases(job, best.data)
+    beyond = measured(job, study, model, best, further) if further else None
+    return _pooled(job, data, model, pd.concat(answers, ignore_index=True), beyond)
+
+
+def _of_fold(answers: pd.DataFrame, outer: OuterFold) -> pd.DataFrame:
+    return answers.assign(repeat=outer.repeat + 1, fold=outer.fold + 1)
+
+
+def _pooled(
+    job: Job, data: CrossValidationData, model: TrainedModel, answers: pd.DataFrame, beyond: Evaluation | None
+) -> Evaluation:
+    """Measure the answers of all folds together, and record them as this arm's evaluation."""
+    settings, manifest = job.config.evaluate, data.whole.prepared.manifest
+    everyone = Reported(manifest.table, data.whole.prepared.images)
+    inputs = {
+        **data.key,
+        "answers": answers.to_csv(index=False),
+        "weights": model.bundle.spec.weights_sha256,
+        "settings": settings.model_dump(mode="json"),
+    }
+    key = fingerprint("cross_validate", inputs, LAYERS)
+    protocol = _protocol(data, tuned=job.config.tune.enabled)
+    tags = runs.common_tags(
+        "evaluate", arch=model.bundle.spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
+    ) | {
+        digest_tag("test"): everyone.digest,
+        cases_digest_tag("test"): everyone.cases_digest,
+        "eusml.protocol": protocol,
+        "eusml.train_run": model.run_id,
+        ARM: model.arm,
+    }
+
+    def finish(run_id: str, found: pd.DataFrame) -> Evaluation:
+        metrics = evaluate(
+            found["y_true"].to_numpy(), found["y_score"].to_numpy(), found["patient_id"].to_numpy(), settings
+        )
+        whole = Evaluation(model, run_id, {"test": metrics}, {"test": found}, None, protocol)
+        if beyond is None:
+            return whole
+        return replace(
+            whole,
+            metrics={**whole.metrics, **beyond.metrics},
+            predictions={**whole.predictions, **beyond.predictions},
+            val_cases_digest=beyond.val_cases_digest,
+        )
+
+    def make(run: runs.Run) -> Evaluation:
+        result = finish(run.run_id, answers)
+        alone = replace(result, metrics={"test": result.metrics["test"]}, predictions={"test": answers})
+        run.dataset(manifest.table, "test", data.whole.prepared.digest, "evaluation", manifest.source)
+        log_measures(run, alone, (manifest.negative_class, manifest.positive_class), result.note)
+        folds, repeats = by_fold(answers, settings.threshold), by_repeat(answers, settings)
+        run.table(folds, "metrics_by_fold.csv")
+        run.table(repeats, "metrics_by_repeat.csv")
+        areas = folds["auroc"].to_numpy(dtype=np.float64)
+        spread = f"AUROC within folds {np.nanmean(areas):.3f}, from {np.nanmin(areas):.3f} to {np.nanmax(areas):.3f}"
+        run.metrics({"test/auroc_within_folds": float(np.nanmean(areas))})
+        say(f"  {model.arm}, {protocol}: {spread}")
+        return result
+
+    def reuse(finished: runs.FinishedRun) -> Evaluation | None:
+        try:
+            file = runs.fetch(finished.run_id, _ANSWERS, job.work_dir / "evaluate" / key[:16])
+        except TrackingError:
+            return None
+        return finish(finished.run_id, read_predictions(file))
+
+    return run_stage(job, "evaluate", f"cross-validate {model.arm}", key, tags, make=make, reuse=reuse)
+
+
+def _protocol(data: CrossValidationData, *, tuned: bool) -> str:
+    repeats = data.folds[-1][0].repeat + 1
+    what = "nested cross-validation" if tuned else "cross-validation"
+    return f"{what}, {repeats} x {len(data.folds) // repeats} folds"
+
+
+def _baselines(job: Job, data: CrossValidationData) -> Parts:
+    """The clinical baselines, fitted without the fold that they are asked about; and on all cases for the rest."""
+    threshold = job.config.evaluate.threshold
+    by_name: dict[str, list[pd.DataFrame]] = {}
+    for outer, study in data.folds:
+        for name, table in _fitted_without(study, held_out_cases(study), threshold).get("test", {}).items():
+            by_name.setdefault(name, []).append(_of_fold(table, outer))
+    # One that some fold could not fit has not answered all cases.
+    whole = {name: pd.concat(tables, ignore_index=True) for name, tables in by_name.items()}
+    kept = {name: table for name, table in whole.items() if len(by_name[name]) == len(data.folds)}
+    further = _fitted_without(data.whole, further_cases(job, job.config.data), threshold)
+    return {"test": kept, **further}
+
+
+def _fitted_without(
+    study: StudyData, cases: Mapping[str, Reported], threshold: float
+) -> Mapping[str, Mapping[str, pd.DataFrame]]:
+    train = study.prepared.manifest.table.iloc[study.split.indices("train")]
+    return baselines_on(train, {part: reported.table for part, reported in cases.items()}, threshold)
