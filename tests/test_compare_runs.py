@@ -245,8 +245,8 @@ def shown(*networks: Compared) -> dict[str, list[str]]:
 def test_the_studys_figures_show_the_arms_that_differ_in_one_thing() -> None:
     # The four arms of experiments/paper.yaml.
     arms = {
-        name: network(name, settings.arch, settings.offline, settings.epochs)
-        for name, settings in load_config(Path("experiments/paper.yaml")).arm_configs().items()
+        name: network(name, arm.train.arch, arm.train.offline, arm.train.epochs)
+        for name, arm in load_config(Path("experiments/paper.yaml")).arm_configs().items()
     }
     assert shown(*arms.values()) == {
         "curves.png": list(arms),

@@ -29,8 +29,8 @@ def test_every_shipped_experiment_loads_and_says_how_it_is_run(path: Path) -> No
         assert f"\n# {word} " in header
 
 
-def test_there_are_the_three_experiments() -> None:
-    assert [path.stem for path in EXPERIMENTS] == ["folder", "paper", "quick"]
+def test_there_are_these_experiments() -> None:
+    assert [path.stem for path in EXPERIMENTS] == ["folder", "nested_cv", "paper", "quick"]
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)

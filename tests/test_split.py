@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eusml.config import AugmentConfig, SplitConfig
+from eusml.config import AugmentConfig, ProtocolConfig, SplitConfig
 from eusml.data.augment import expand
 from eusml.data.manifest import Manifest
-from eusml.data.split import Split, check_split, make_split
+from eusml.data.split import Split, check_split, everyone, inner_folds, make_split, outer_folds
 from eusml.errors import DataError, LeakageError
 
 
@@ -187,3 +187,63 @@ def test_copies_of_a_published_fold_are_neither_trained_on_nor_reported() -> Non
     check_split(split, manifest)
     with pytest.raises(LeakageError, match="nearly the same image"):
         check_split(Split(split.table.replace("left out", "train")), manifest)
+
+
+@settings(max_examples=30, deadline=None)
+@given(patients=PATIENTS, seed=st.integers(0, 99), repeats=st.integers(1, 3), folds=st.sampled_from([2, 3]))
+def test_outer_folds_hold_every_case_out_once_a_repeat_and_inner_ones_never_hold_an_outer_case(
+    patients: list[tuple[int, str]], seed: int, repeats: int, folds: int
+) -> None:
+    rows = [(f"p{i}", label) for i, (count, label) in enumerate(patients) for _ in range(count)]
+    rows += [(f"extra-{side}{i}", side) for side in "ab" for i in range(12)]
+    manifest = manifest_of(rows)
+    outer = outer_folds(manifest, ProtocolConfig(folds=folds, repeats=repeats, seed=seed), published=False)
+    assert [(one.repeat, one.fold) for one in outer] == [(r, f) for r in range(repeats) for f in range(folds)]
+    held_out = np.zeros((repeats, len(rows)), int)
+    for one in outer:
+        train, test = one.split.indices("train"), one.split.indices("test")
+        held_out[one.repeat, test] += 1
+        names = manifest.table["patient_id"].to_numpy()
+        assert not set(names[train]) & set(names[test])
+        for inner_train, inner_val in inner_folds(manifest, one.split, folds=2, repeats=2, seed=seed):
+            assert sorted([*inner_train, *inner_val]) == list(range(len(train)))
+            assert not set(names[train[inner_train]]) & set(names[train[inner_val]])
+            assert not set(names[train[inner_val]]) & set(names[test])
+            assert set(manifest.table["label"].iloc[train[inner_val]]) == {"a", "b"}
+    assert (held_out == 1).all()
+
+
+def test_inner_folds_know_nothing_of_the_held_out_part() -> None:
+    split = make_split(STUDY, SplitConfig())
+    test = split.indices("test")
+    other = STUDY.table.copy()
+    other.loc[test, "label"] = other.loc[test, "label"].map({"a": "b", "b": "a"})
+    other.loc[test, "patient_id"] = "someone else"
+    found = [inner_folds(replace(STUDY, table=table), split, 3, 2, 5) for table in (STUDY.table, other)]
+    assert len(found[0]) == 6
+    for (train, val), (train_too, val_too) in zip(*found, strict=True):
+        np.testing.assert_array_equal(train, train_too)
+        np.testing.assert_array_equal(val, val_too)
+    assert not np.array_equal(found[0][0][1], found[0][3][1])  # another repeat is another draw
+
+
+def test_more_inner_folds_than_patients_of_a_class_are_refused() -> None:
+    manifest = manifest_of([(f"p{i}", "a" if i < 8 else "b") for i in range(40)])
+    split = make_split(manifest, SplitConfig())
+    with pytest.raises(DataError, match=r"class 'a' has 6 patients, but tune\.folds is 7"):
+        inner_folds(manifest, split, 7, 1, 0)
+
+
+def test_a_last_network_is_trained_on_everyone() -> None:
+    split = everyone(STUDY)
+    assert len(split.indices("train")) == 142
+    assert len(split.indices("test")) == 0
+
+
+def test_published_folds_are_the_outer_ones_where_asked_for() -> None:
+    table = STUDY.table.assign(published_fold=np.arange(142) % 5)
+    outer = outer_folds(replace(STUDY, table=table), ProtocolConfig(), published=True)
+    assert [len(one.split.indices("test")) for one in outer] == [29, 29, 28, 28, 28]
+    assert (table["published_fold"].iloc[outer[2].split.indices("test")] == 2).all()
+    with pytest.raises(DataError, match="needs the column published_fold"):
+        outer_folds(STUDY, ProtocolConfig(), published=True)

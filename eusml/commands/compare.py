@@ -114,6 +114,7 @@ def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: P
     run.table(result.table, "comparison.csv")
     run.json({part: [vars(pair) for pair in results] for part, results in result.pairs.items()}, "pairs.json")
     run.table(result.differences, "differences.csv")
+    out_of_fold = any("fold" in network.predictions["test"] for network in networks)
     by_fold = [] if result.by_fold is None else resampled_t.sentences(result.by_fold)
     if result.by_fold is not None:
         run.table(result.by_fold, "resampled_t.csv")
@@ -123,9 +124,9 @@ def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: P
     for file, histories in curves(networks).items():
         run.figure(figures.learning_curves(histories, synthetic=synthetic), file)
     run.text(paper.paper_markdown(), "paper_table.md")
-    run.note(report.comparison_note(result.table, result.pairs, by_fold, synthetic=synthetic))
+    run.note(report.comparison_note(result.table, result.pairs, by_fold, synthetic=synthetic, out_of_fold=out_of_fold))
     for part in result.pairs:
-        _say_table(result.table[result.table["part"] == part], part)
+        _say_table(result.table[result.table["part"] == part], part, out_of_fold=out_of_fold)
     for sentence in [*(pair.sentence() for pair in result.pairs["test"]), *by_fold]:
         say(f"  {sentence}")
 
@@ -231,7 +232,7 @@ def _flat(table: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _say_table(table: pd.DataFrame, part: str) -> None:
-    say(f"  {part}: {report.PARTS[part]}")
+def _say_table(table: pd.DataFrame, part: str, *, out_of_fold: bool) -> None:
+    say(f"  {part}: {report.part_text(part, out_of_fold=out_of_fold)}")
     for arm in table["arm"].unique():
         say(f"    {arm:<28}" + "   ".join(f"{name} {text}" for name, text in report.arm_texts(table, arm).items()))

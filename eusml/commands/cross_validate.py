@@ -49,8 +49,12 @@ def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     return data.whole, evaluations
 
 
-def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Config) -> Evaluation:
-    """One arm: its answers to all cases, and the network that is kept."""
+def out_of_fold_answers(job: Job, data: CrossValidationData, arm: str, config: Config) -> pd.DataFrame:
+    """One arm's answers to all cases, each by a network that was tuned and trained without it.
+
+    Returns:
+        Columns as of `commands.evaluate.predictions`, and repeat and fold, which count from 1.
+    """
     answers = []
     for outer, study in data.folds:
         name = f"{arm}-{outer.name.replace('.', '_')}"
@@ -58,11 +62,17 @@ def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Conf
         model = trained_model(job, sized, name, best, keep=False)
         held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]
         answers.append(_of_fold(held_out, outer))
+    return pd.concat(answers, ignore_index=True)
+
+
+def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Config) -> Evaluation:
+    """One arm: its answers to all cases, and the network that is kept."""
+    answers = out_of_fold_answers(job, data, arm, config)
     study, best = settled(job, data.whole, arm, config)
     model = trained_model(job, study, arm, best)
     further = further_cases(job, best.data)
     beyond = measured(job, study, model, best, further) if further else None
-    return _pooled(job, data, model, pd.concat(answers, ignore_index=True), beyond)
+    return _pooled(job, data, model, answers, beyond)
 
 
 def _of_fold(answers: pd.DataFrame, outer: OuterFold) -> pd.DataFrame:
@@ -97,7 +107,7 @@ def _pooled(
         metrics = evaluate(
             found["y_true"].to_numpy(), found["y_score"].to_numpy(), found["patient_id"].to_numpy(), settings
         )
-        whole = Evaluation(model, run_id, {"test": metrics}, {"test": found}, None, protocol)
+        whole = Evaluation(model, run_id, settings, {"test": metrics}, {"test": found}, None, protocol)
         if beyond is None:
             return whole
         return replace(

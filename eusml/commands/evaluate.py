@@ -15,7 +15,7 @@ from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import TrainedModel, trained_model
 from eusml.commands.tune import settled
-from eusml.config import Config, DataConfig
+from eusml.config import Config, DataConfig, EvaluateConfig
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
@@ -24,6 +24,7 @@ from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate
+from eusml.evaluation.patients import by_patient, has_several_images
 from eusml.tables import read_csv
 from eusml.tracking import runs
 
@@ -62,6 +63,8 @@ class Evaluation:
 
     model: TrainedModel
     run_id: str
+    settings: EvaluateConfig
+    """How it was measured."""
     metrics: Mapping[str, Metrics]
     predictions: Mapping[str, pd.DataFrame]
     """Columns case_id, patient_id, y_true, y_score, y_pred."""
@@ -145,7 +148,7 @@ def measured(
             for part, table in answers.items()
         }
         val = cases.get("val")
-        return Evaluation(model, run_id, metrics, answers, val.cases_digest if val else None)
+        return Evaluation(model, run_id, settings, metrics, answers, val.cases_digest if val else None)
 
     def make(run: runs.Run) -> Evaluation:
         answers = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
@@ -209,10 +212,23 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
     log_measures(run, result, classes, result.note)
 
 
+def _log_patients(run: runs.Run, part: str, answers: pd.DataFrame, settings: EvaluateConfig) -> None:
+    """The same measures of patients, by the mean probability of their images, beside those of images."""
+    table = by_patient(answers, settings.threshold)
+    y_true, y_score, patients = (table[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
+    metrics = evaluate(y_true, y_score, patients, settings)
+    run.metrics(metrics.flat(f"{part}_by_patient"))
+    run.table(table, f"predictions_{part}_by_patient.csv")
+    run.table(metrics.table(), f"metrics_{part}_by_patient.csv")
+    say(f"  {part}, by patient: {metrics.one_line()}")
+
+
 def log_measures(run: runs.Run, result: Evaluation, classes: tuple[str, str], note: str) -> None:
     """Tables, figures and description of an evaluation; classes are the negative and the positive one."""
     synthetic = result.model.bundle.spec.synthetic
     for part, metrics in result.metrics.items():
+        if has_several_images(result.predictions[part]):
+            _log_patients(run, part, result.predictions[part], result.settings)
         run.metrics(metrics.flat(part))
         run.table(result.predictions[part], f"predictions_{part}.csv")
         run.table(metrics.table(), f"metrics_{part}.csv")

@@ -25,6 +25,11 @@ PARTS: Mapping[str, str] = {
 }
 
 
+def part_text(part: str, *, out_of_fold: bool = False) -> str:
+    """What a partition is; with cross-validation, `test` is all cases."""
+    return "all cases, each out of fold" if part == "test" and out_of_fold else PARTS.get(part, part)
+
+
 def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool, protocol: str = "holdout") -> str:
     """Result tables of one network, one per partition.
 
@@ -38,7 +43,7 @@ def evaluation_note(metrics: Mapping[str, Metrics], *, synthetic: bool, protocol
         lines += [f"The figures on `test` are estimated by {protocol}: {CROSS_VALIDATED}", ""]
     for part, measured in metrics.items():
         percent = round(100 * measured.confidence)
-        what = PARTS.get(part, part) if part != "test" or protocol == "holdout" else "all cases, each out of fold"
+        what = part_text(part, out_of_fold=protocol != "holdout")
         lines += [f"### {part}: {measured.cases} images of {measured.patients} patients ({what})", ""]
         lines += [f"| measure | value ({percent} % interval) | interval by |", "|---|---|---|"]
         lines += [_row(name, estimate) for name, estimate in measured.table().set_index("measure").iterrows()]
@@ -54,6 +59,7 @@ def comparison_note(
     by_fold: Sequence[str] = (),
     *,
     synthetic: bool,
+    out_of_fold: bool = False,
 ) -> str:
     """Arms and baselines side by side.
 
@@ -62,10 +68,12 @@ def comparison_note(
         pairs: partition to paired comparisons.
         by_fold: what the folds of a cross-validation of the test partition say, a sentence each.
         synthetic: whether the images are made up.
+        out_of_fold: whether `test` is all cases, cross-validated.
     """
     lines = [SYNTHETIC, ""] if synthetic else []
     for part in table["part"].unique():
-        lines += [f"### {part} ({PARTS.get(part, part)})", "", "| arm | accuracy | AUROC |", "|---|---|---|"]
+        lines += [f"### {part} ({part_text(part, out_of_fold=out_of_fold)})", ""]
+        lines += ["| arm | accuracy | AUROC |", "|---|---|---|"]
         rows = table[table["part"] == part]
         for arm in rows["arm"].unique():
             lines.append(f"| {arm} | {' | '.join(arm_texts(rows, arm).values())} |")

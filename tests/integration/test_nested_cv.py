@@ -1,0 +1,93 @@
+"""Nested cross-validation end to end, killed in between; and what its model says of itself."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+
+from tests.integration.conftest import Place, make_place
+
+pytestmark = pytest.mark.slow
+
+NESTED = """
+protocol: {kind: nested_cv, folds: 2, repeats: 2}
+tune:
+  enabled: true
+  trials: 2
+  folds: 2
+  space:
+    train.lr: {low: 1.0e-4, high: 1.0e-2, log: true}
+"""
+
+
+def nested_place(folder: Path) -> Place:
+    folder.mkdir()
+    place = make_place(folder, epochs=1)
+    lines = place.experiment.read_text().splitlines()
+    text = "\n".join(line for line in lines if "name: resnet50" not in line)
+    place.experiment.write_text(text + "\n" + NESTED)
+    return place
+
+
+def command(place: Place) -> list[str]:
+    return ["main", "--experiment", str(place.experiment), "--train.offline", "false"]
+
+
+def results(place: Place) -> tuple[pd.DataFrame, dict[str, str], "mlflow.MlflowClient"]:
+    """Answers to all cases, and tags of the registered model."""
+    client = mlflow.MlflowClient(tracking_uri=place.environment["MLFLOW_TRACKING_URI"])
+    version = client.get_model_version_by_alias("eusml-phantom-resnet34", "champion")
+    file = client.download_artifacts(version.tags["eusml.evaluation_run"], "predictions_test.csv")
+    return pd.read_csv(file), {**version.tags, "description": version.description}, client
+
+
+def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_path: Path) -> None:
+    whole, killed = (nested_place(tmp_path / name) for name in ("whole", "killed"))
+    said = whole.eusml(*command(whole)).stdout
+    answers, tags, client = results(whole)
+    assert "4 outer folds: every case is held out 2 times" in said
+    # Every case once in every repeat, 25 cases.
+    assert answers.groupby("case_id").size().tolist() == [2] * 25
+    assert not answers.duplicated(["case_id", "repeat"]).any()
+    assert tags["eusml.protocol"] == "nested cross-validation, 2 x 2 folds"
+    assert "no case is left to measure it on" in tags["description"]
+    run = client.get_run(tags["eusml.evaluation_run"])
+    assert run.data.metrics["test/accuracy_total"] == 50
+    assert "test/accuracy_ci_low" in run.data.metrics
+    artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"metrics_by_fold.csv", "metrics_by_repeat.csv", "predictions_test.csv"} <= artifacts
+    # Five studies of two trials: four outer folds, and all cases.
+    studies = client.search_runs([run.info.experiment_id], "tags.`eusml.stage` = 'tune'")
+    assert len(studies) == 5
+    assert {study.info.status for study in studies} == {"FINISHED"}
+    # The networks of the folds are not kept as models.
+    assert len(client.search_logged_models([run.info.experiment_id])) == 1
+
+    job = subprocess.Popen(
+        [sys.executable, "-m", "eusml", *command(killed)],
+        env=dict(killed.environment), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    while len(list(killed.folder.glob("work/train/*/bundle/model.json"))) < 2:
+        assert job.poll() is None, "ended before two folds were trained"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    again = killed.eusml(*command(killed)).stdout
+    assert "[train resnet34-1_1] reused" in again
+    pd.testing.assert_frame_equal(results(killed)[0], answers)
+
+
+def test_a_repeat_of_published_folds_is_refused(tmp_path: Path) -> None:
+    place = nested_place(tmp_path / "here")
+    done = place.eusml(*command(place), "--split.published", "true", check=False)
+    assert done.returncode == 2
+    assert "published folds are drawn once" in done.stderr
+    assert json.dumps("Traceback") not in done.stderr
