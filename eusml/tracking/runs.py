@@ -8,12 +8,10 @@ import json
 import logging
 import math
 import os
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +24,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from eusml.errors import PrivateDataError, TrackingError
 from eusml.tables import to_csv_text
+from eusml.tracking.code import code_tags
 from eusml.tracking.store import client, experiment_id
 from eusml.workers import Worker
 
@@ -273,24 +272,6 @@ def _ended(run: Run) -> Iterator[None]:
 def _create(experiment_id: str, tags: Mapping[str, str]) -> Run:
     run = client().create_run(experiment_id, tags=dict(tags), run_name=tags[MLFLOW_RUN_NAME])
     return Run(run.info.run_id, experiment_id, tags[WORKER])
-
-
-@cache
-def code_tags() -> dict[str, str]:
-    """Which code ran: the commit, and whether the working tree differed from it."""
-    root = Path(__file__).parents[2]
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        return done.stdout.strip()
-
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    if commit is None or status is None:
-        return {"eusml.git_commit": "unknown", "eusml.git_dirty": "unknown"}
-    return {"eusml.git_commit": commit, "eusml.git_dirty": str(bool(status)).lower()}
 
 
 def _without_nan(value: Any) -> Any:

@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from eusml.learning.tuning.study import TrialRecord
-from eusml.tracking.runs import STAGE, Run, code_tags, now_ms, param_text
+from eusml.tracking.code import code_tags
+from eusml.tracking.runs import STAGE, Run, now_ms, param_text
 from eusml.tracking.store import client
 
 TRIAL = "eusml.trial"
