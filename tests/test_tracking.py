@@ -148,6 +148,24 @@ def test_a_store_that_fails_while_a_job_runs_is_said(store_folder: Path) -> None
         fail()
 
 
+def test_an_experiment_that_another_process_makes_meanwhile_is_used(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "raced")
+    real, made = MlflowClient.get_experiment_by_name, []
+
+    def too_early(self: MlflowClient, name: str) -> object:
+        found = real(self, name)
+        if not made:
+            made.append(self.create_experiment(name, artifact_location=str(store_folder / "raced")))
+        return found
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", too_early)
+    assert store.experiment_id() == made[0]
+    assert store.experiment_id() == made[0]
+
+
 def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
     with pytest.raises(TrackingError, match=r"no MLflow tracking server answers at http://127\.0\.0\.1:9"):
