@@ -111,3 +111,21 @@ def test_promotion_note_says_what_carries_the_alias_and_why() -> None:
     assert "stays" in stayed
     assert report.SYNTHETIC in moved
     assert report.SYNTHETIC not in stayed
+
+
+def test_a_study_is_noted_best_first_with_settings_that_can_be_read() -> None:
+    table = pd.DataFrame(
+        {
+            "trial": [0, 1, 2], "state": ["complete", "complete", "pruned"], "as_it_stood": [True, False, False],
+            "objective": [0.7, 0.65, None], "train.lr": ["0.001", "0.0003169170940388509", "1e-05"],
+            "train.batch_size": ["16", "32", "8"], "train.optimizer": ["adamw", "sgd", "sgd"],
+        }
+    )  # fmt: skip
+    note = report.tuning_note(table, "3 configurations were tried.", "log_loss", synthetic=False)
+    rows = [line for line in note.splitlines() if line.startswith("|")][2:]
+    assert rows == [
+        "| 1 | 0.6500 | 0.0003169 | 32 | sgd |",
+        "| 0 (as it stood) | 0.7000 | 0.001 | 16 | adamw |",
+        "| 2 | pruned | 1e-05 | 8 | sgd |",
+    ]
+    assert note.startswith("3 configurations were tried.")

@@ -3,11 +3,15 @@
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -15,7 +19,8 @@ from eusml.data.images import Preparation, encode_png, prepare_image
 from eusml.errors import PromotionError, TrackingError
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
-from eusml.tracking import registry, runs, store
+from eusml.learning.tuning.study import TrialRecord
+from eusml.tracking import registry, runs, store, trials
 from eusml.workers import working
 from tests.conftest import two_classes
 from tests.dicom_files import dataset, written
@@ -139,6 +144,51 @@ def test_runs_that_a_kill_left_open_are_ended_and_those_of_others_left_alone(
     assert client.get_run(run.run_id).info.status == "FINISHED"
 
 
+def trial(number: int, state: str, **known: Any) -> TrialRecord:
+    values: dict[str, Any] = {
+        "settings": {"train.lr": 0.1 / (number + 1)}, "value": None, "fold_values": (), "curve": {1: 0.9, 2: 0.8},
+        "started": datetime(2026, 1, 1, 12, 0, 0), "ended": datetime(2026, 1, 1, 12, 0, 30), "error": None,
+        "is_default": number == 0, "worker": None, "recorded_as": None,
+    }  # fmt: skip
+    return TrialRecord(number, state, **{**values, **known})
+
+
+def test_every_trial_of_a_study_is_recorded_once_whoever_died_and_however_often_it_is_done(store_folder: Path) -> None:
+    with runs.entry_run("tune", TAGS, HERE) as job:
+        study = trials.open_study_run(job, "tune a", {})
+        records = [
+            trial(0, "complete", value=0.7, fold_values=(0.6, 0.8)),
+            trial(1, "pruned"),
+            trial(2, "failed", error="the loss became nan"),
+            trial(3, "lost", recorded_as=trials.begin_trial(study, 3, {"train.lr": 0.025}, {})),
+            trial(4, "waiting"),
+        ]
+        for _ in range(2):
+            trials.complete_trials(study, records, {})
+            kept = [trials_of(study)[number].info.run_id for number in (0, 1, 2)]
+            records[:3] = [replace(record, recorded_as=kept[record.number]) for record in records[:3]]
+        trials.end_study_run(study)
+    found = trials_of(study)
+    assert [found[n].info.status for n in sorted(found)] == ["FINISHED", "KILLED", "FAILED", "KILLED"]
+    assert [found[n].data.tags["eusml.trial_state"] for n in sorted(found)] == ["complete", "pruned", "failed", "lost"]
+    assert found[0].data.params == {"cfg.train.lr": "0.1"}
+    assert found[0].data.metrics == {
+        "trial": 0.0, "seconds": 30.0, "objective": 0.7, "inner/fold_0": 0.6, "inner/fold_1": 0.8, "inner/curve": 0.8,
+    }  # fmt: skip
+    notes = [found[n].data.tags["mlflow.note.content"] for n in (0, 1, 2)]
+    assert notes[0] == "The settings as they stood before tuning."
+    assert notes[1].startswith("Pruned after epoch 2 of the first inner fold")
+    assert notes[2] == "Failed: the loss became nan"
+    assert found[2].data.tags["eusml.error"] == "the loss became nan"
+
+
+def trials_of(study: runs.Run) -> dict[int, Run]:
+    below = MlflowClient().search_runs([study.experiment_id], f"tags.mlflow.parentRunId = '{study.run_id}'")
+    found = {int(run.data.tags["eusml.trial"]): run for run in below}
+    assert len(found) == len(below)
+    return found
+
+
 def test_a_store_that_fails_while_a_job_runs_is_said(store_folder: Path) -> None:
     def fail() -> None:
         with runs.entry_run("x", {}, HERE):
@@ -146,6 +196,24 @@ def test_a_store_that_fails_while_a_job_runs_is_said(store_folder: Path) -> None
 
     with pytest.raises(TrackingError, match="failed: gone"):
         fail()
+
+
+def test_an_experiment_that_another_process_makes_meanwhile_is_used(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "raced")
+    real, made = MlflowClient.get_experiment_by_name, []
+
+    def too_early(self: MlflowClient, name: str) -> object:
+        found = real(self, name)
+        if not made:
+            made.append(self.create_experiment(name, artifact_location=str(store_folder / "raced")))
+        return found
+
+    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", too_early)
+    assert store.experiment_id() == made[0]
+    assert store.experiment_id() == made[0]
 
 
 def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """A study's engine, with a made-up objective where what counts is which trials there are."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +15,10 @@ from eusml.config import Config, check_space, load_config, with_settings
 from eusml.errors import ConfigError, TrainingError, TuningError
 from eusml.learning.train import EpochResult
 from eusml.learning.tuning import objective, retry, study
-from eusml.learning.tuning.objective import InnerFolds, TrainingCases, fold_value, measure
+from eusml.learning.tuning.objective import InnerFolds, fold_value, measure
 from eusml.learning.tuning.page import study_page, summary
 from eusml.learning.tuning.pruning import worse_fold_by_fold
-from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
-from eusml.workers import working
-
-SPACE = (
-    '{"train.lr": {"low": 1e-4, "high": 0.1, "log": true}, "train.batch_size": {"low": 4, "high": 12}, '
-    '"train.optimizer": {"choices": ["adamw", "sgd"]}, "augment.operations": {"choices": [["flip"], ["flip", "log"]]}}'
-)
-DEFINED = {"training cases": "abc", "space": {}}
-N = 24
-
-
-def config(**settings: str) -> Config:
-    given = {
-        "data.image_size_px": "32", "train.epochs": "4", "train.batch_size": "8", "train.offline": "false",
-        "augment.operations": '["flip"]', "tune.trials": "8", "tune.startup_trials": "3", "tune.space": SPACE,
-    }  # fmt: skip
-    return load_config(None, given | {name.replace("__", "."): value for name, value in settings.items()})
-
-
-def cases(size_px: int) -> TrainingCases:
-    rng = np.random.default_rng(size_px)
-    y_true = (np.arange(N) % 2).astype(np.int64)
-    images = (rng.integers(0, 100, (N, size_px, size_px)) + 80 * y_true[:, None, None]).astype(np.uint8)
-    return TrainingCases(images, y_true, tuple(map(str, range(N))))
-
-
-def folds(count: int) -> InnerFolds:
-    part = np.arange(N) // 2 % count
-    return InnerFolds(cases, [(np.flatnonzero(part != k), np.flatnonzero(part == k)) for k in range(count)])
-
-
-def made_up(
-    inner: InnerFolds, fold: int, config: Config, metric: str, on_epoch: Callable[[EpochResult], None]
-) -> float:
-    """Best at a learning rate of 0.01, with more to be had from larger batches; a curve that falls to it."""
-    value = abs(np.log10(config.train.lr) + 2) + 0.01 * fold - 0.01 * config.train.batch_size + 1
-    for epoch in range(1, config.train.epochs + 1):
-        on_epoch(EpochResult(epoch, 0.1, 1.0, 0.5, value + 1 / epoch, 0.5, 0.0))
-    return float(value)
-
-
-def opened(folder: Path, settings: Config, count: int = 3, **defined: Any) -> Tuning:
-    return open_tuning(settings, folds(count), "s", {**DEFINED, **defined}, folder)
-
-
-def worked(tuning: Tuning, folder: Path) -> list[TrialRecord]:
-    ended: list[TrialRecord] = []
-    with working(folder / "workers") as worker:
-        tuning.work(worker, end=ended.append)
-    return ended
-
-
-def tried(records: list[TrialRecord]) -> list[tuple[str, dict[str, Any], float | None]]:
-    return [(r.state, r.settings, r.value) for r in records]
+from tests.studies import config, folds, made_up, opened, tried, worked
 
 
 @pytest.fixture
@@ -111,72 +57,6 @@ def test_one_seed_is_one_sequence_of_trials_however_often_it_is_stopped(tmp_path
     assert worked(opened(tmp_path / "parts", config()), tmp_path / "parts") == []
     other = worked(opened(tmp_path / "other", config(tune__seed="1")), tmp_path / "other")
     assert tried(other)[1:] != tried(whole)[1:]
-
-
-def test_a_lost_trial_is_repeated_with_what_it_had_finished_and_nothing_else_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(study, "fold_value", made_up)
-    settings = config(tune__pruner="none", tune__fold_pruner="none")
-    whole = worked(opened(tmp_path / "whole", settings), tmp_path / "whole")
-    calls: list[tuple[int, float]] = []
-
-    def dies_in_its_last_fold(inner: InnerFolds, fold: int, now: Config, *rest: Any) -> float:
-        calls.append((fold, now.train.lr))
-        if len(calls) == 12:  # trial 3, last fold
-            raise KeyboardInterrupt
-        return made_up(inner, fold, now, *rest)
-
-    monkeypatch.setattr(study, "fold_value", dies_in_its_last_fold)
-    tuning = opened(tmp_path / "killed", settings)
-    with pytest.raises(KeyboardInterrupt):
-        worked(tuning, tmp_path / "killed")
-    worked(opened(tmp_path / "killed", settings), tmp_path / "killed")
-    assert calls[11] == calls[12]  # the fold that it died in, and none of those before it
-    records = opened(tmp_path / "killed", settings).records()
-    assert [record.state for record in records].count("lost") == 1
-    assert tried([record for record in records if record.tried]) == tried(whole)
-
-
-@pytest.mark.usefixtures("quick")
-def test_a_trial_of_a_dead_worker_is_taken_over_at_once_and_that_of_a_living_one_is_not(tmp_path: Path) -> None:
-    tuning = opened(tmp_path, config(tune__trials="1"))
-    with working(tmp_path / "workers") as alive:
-        trial = tuning.study.ask()
-        trial.set_user_attr(retry.WORKER, alive.name)
-        with working(tmp_path / "workers") as other:
-            retry.repeat_lost_trials(tuning.study, other, 0.0)
-        assert [record.state for record in tuning.records()] == ["running"]
-    ended = worked(tuning, tmp_path)
-    assert [record.number for record in ended] == [1]
-    assert ended[0].is_default
-    assert [record.state for record in tuning.records()] == ["lost", "complete"]
-
-
-@pytest.mark.usefixtures("quick")
-def test_a_trial_that_nobody_claimed_is_given_up_after_a_while_and_one_from_elsewhere_is_left_alone(
-    tmp_path: Path,
-) -> None:
-    tuning = opened(tmp_path, config())
-    tuning.study.ask()
-    tuning.study.ask().set_user_attr(retry.WORKER, "elsewhere/0123")
-    with working(tmp_path / "workers") as worker:
-        retry.repeat_lost_trials(tuning.study, worker, 1000.0)
-        assert [record.state for record in tuning.records()] == ["running", "running"]
-        retry.repeat_lost_trials(tuning.study, worker, -1.0)
-    assert [record.state for record in tuning.records()] == ["lost", "running", "waiting"]
-
-
-def test_a_trial_that_kills_its_worker_again_and_again_is_not_tried_for_ever(tmp_path: Path) -> None:
-    tuning = opened(tmp_path, config())
-    with working(tmp_path / "workers") as gone:
-        pass
-    for _ in range(6):
-        tuning.study.ask().set_user_attr(retry.WORKER, gone.name)
-        with working(tmp_path / "workers") as worker:
-            retry.repeat_lost_trials(tuning.study, worker, 0.0)
-    retried = [trial for trial in tuning.study.trials if trial.user_attrs.get(retry.RETRY_OF) == 0]
-    assert len(retried) == retry.MAX_RETRIES
 
 
 def test_a_trial_that_fails_says_why_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         run.text(to_yaml(config), "config.yaml")
         job = Job(config, entry, run, worker)
         yield job
-        if entry == "main":
+        if entry in ("main", "tune"):
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
 

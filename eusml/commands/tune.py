@@ -79,6 +79,8 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     best = _recorded_best(job, finished)
     if finished is not None and best is not None:
         say(f"[{label}] reused: the study {name} has its {config.tune.trials} trials in run {finished.run_id}")
+        if job.entry == "tune":
+            job.run.tags({"eusml.study_run": finished.run_id})
         job.records.append(StageRecord(label, finished.run_id, True, time.perf_counter() - began))
         return with_settings(config, best)
     tuning = open_study(job, study, arm, config)

@@ -118,7 +118,7 @@ def tuning_note(table: pd.DataFrame, summary: str, metric: str, *, synthetic: bo
     lines = [SYNTHETIC, ""] if synthetic else []
     lines += [
         f"{summary} Each figure is the mean {metric} over inner folds of the training partition; no reported case "
-        "took part, and the best of several such figures is too good an estimate of itself.",
+        "took part, and the best of several such figures is too good an estimate of itself. Best first:",
         "",
     ]
     columns = [name for name in table.columns if "." in name]
@@ -127,11 +127,19 @@ def tuning_note(table: pd.DataFrame, summary: str, metric: str, *, synthetic: bo
     for row in ranked.head(_NOTED_TRIALS).to_dict("records"):
         value = row["state"] if pd.isna(row["objective"]) else f"{row['objective']:.4f}"
         mark = " (as it stood)" if row["as_it_stood"] else ""
-        settings = " | ".join("" if pd.isna(row[name]) else str(row[name]) for name in columns)
+        settings = " | ".join("" if pd.isna(row[name]) else _short(str(row[name])) for name in columns)
         lines.append(f"| {row['trial']}{mark} | {value} | {settings} |")
     if len(ranked) > _NOTED_TRIALS:
         lines.append(f"\n{len(ranked) - _NOTED_TRIALS} more stand in `trials.csv`.")
     return "\n".join([*lines, "", DISCLAIMER])
+
+
+def _short(text: str) -> str:
+    """A setting as people read it: four digits of a fraction, all else as it is."""
+    try:
+        return text if text.isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def promotion_note(decision: Mapping[str, Any], *, synthetic: bool) -> str:

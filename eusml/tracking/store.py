@@ -14,6 +14,7 @@ import mlflow
 import requests
 import sqlalchemy
 from filelock import FileLock
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
@@ -84,7 +85,14 @@ def experiment_id() -> str:
     if not name:
         return "0"
     found = client().get_experiment_by_name(name)
-    return str(found.experiment_id if found else client().create_experiment(name))
+    if found is None:
+        try:
+            return str(client().create_experiment(name))
+        except MlflowException:
+            found = client().get_experiment_by_name(name)  # another process made it in between
+            if found is None:
+                raise
+    return str(found.experiment_id)
 
 
 def ui_command() -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from eusml.learning.tuning.study import TrialRecord
 from eusml.tracking.code import code_tags
@@ -63,7 +63,9 @@ def end_trial(run_id: str, record: TrialRecord) -> None:
         metrics.append(Metric("objective", record.value, ended, 0))
     metrics += [Metric(f"inner/fold_{fold}", value, ended, 0) for fold, value in enumerate(record.fold_values)]
     metrics += [Metric("inner/curve", value, ended, epoch) for epoch, value in record.curve.items()]
-    tags = {TRIAL_STATE: record.state} | ({"eusml.error": record.error[:_MAX_TAG_CHARS]} if record.error else {})
+    tags = {TRIAL_STATE: record.state, MLFLOW_RUN_NOTE: _note(record)}
+    if record.error:
+        tags["eusml.error"] = record.error[:_MAX_TAG_CHARS]
     client().log_batch(
         run_id,
         metrics=metrics,
@@ -94,6 +96,17 @@ def complete_trials(study_run: Run, records: Sequence[TrialRecord], tags: Mappin
         if run.info.status == "RUNNING":
             client().set_tag(run.info.run_id, TRIAL_STATE, "lost")
             client().set_terminated(run.info.run_id, RunStatus.to_string(RunStatus.KILLED))
+
+
+def _note(record: TrialRecord) -> str:
+    """What a person should know of a trial before its figures."""
+    if record.state == "failed":
+        return f"Failed: {(record.error or '')[:_MAX_TAG_CHARS]}"
+    if record.state == "pruned":
+        folds = len(record.fold_values)
+        when = f"{folds} inner fold(s)" if folds else f"epoch {max(record.curve, default=0)} of the first inner fold"
+        return f"Pruned after {when}: poor beside other trials, so it was stopped early. No failure."
+    return "The settings as they stood before tuning." if record.is_default else "Trained on every inner fold."
 
 
 def _params(settings: Mapping[str, object]) -> list[Param]:

@@ -173,6 +173,44 @@ def test_what_changes_no_weight_is_recorded_anew_without_training(finished: Plac
     assert "[evaluate resnet34] reused" in log
 
 
+TUNE = {
+    "tune.trials": "3", "tune.folds": "2", "tune.startup_trials": "2", "train.offline": "false", "train.epochs": "1",
+    "tune.space": '{"train.lr": {"low": 1e-4, "high": 0.01, "log": true}, "train.dropout": {"choices": [0.0, 0.3]}}',
+    "arms": '[{"name": "resnet34", "arch": "resnet34"}]',
+}  # fmt: skip
+
+
+def test_a_study_has_a_run_and_one_below_it_for_every_trial_and_a_second_start_adds_none(finished: Place) -> None:
+    words = [f"{name}={value}" for name, value in TUNE.items()]
+    assert "3 configurations were tried" in mlflow_run(finished, "tune", *words)
+    (study,) = runs_of(finished, "tags.`eusml.stage` = 'tune' and tags.`eusml.study` LIKE 'tiny-resnet34-%'")
+    (entry,) = runs_of(finished, "tags.`eusml.entry_point` = 'tune'")
+    assert study.info.status == entry.info.status == "FINISHED"
+    assert study.data.tags["mlflow.parentRunId"] == entry.info.run_id
+    assert study.data.tags["eusml.synthetic"] == "true"
+    note = study.data.tags["mlflow.note.content"]
+    assert "SYNTHETIC" in note
+    assert "3 configurations were tried" in note
+    trials = runs_of(finished, f"tags.mlflow.parentRunId = '{study.info.run_id}'")
+    assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
+    for run in trials:
+        assert sorted(run.data.params) == ["cfg.train.dropout", "cfg.train.lr"]
+        assert {"trial", "seconds", "inner/fold_0", "inner/curve"} <= set(run.data.metrics)
+    assert trials[0].data.params == {"cfg.train.dropout": "0.0", "cfg.train.lr": "0.001"}  # the setting as it stands
+    assert {"objective", "inner/fold_1"} <= set(trials[0].data.metrics)
+
+    table = pd.read_csv(artifact(finished, study, "trials.csv")).set_index("trial")
+    best = json.loads(artifact(finished, study, "best.json").read_text())
+    assert best["log_loss"] == study.data.metrics["objective"] == table["objective"].min()
+    assert best["settings"]["train.lr"] == pytest.approx(float(study.data.tags["best.train.lr"]))
+    assert table["objective"].idxmin() == best["trial"]
+    assert "plotly" in artifact(finished, study, "study.html").read_text()
+
+    again = mlflow_run(finished, "tune", *words)
+    assert f"has its 3 trials in run {study.info.run_id}" in again
+    assert len(runs_of(finished, "tags.`eusml.stage` = 'trial'")) == 3
+
+
 def test_an_environment_of_uvs_making_runs_it_too(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     place = replace(place, environment={**place.environment, "MLFLOW_ENV_ROOT": str(tmp_path / "environments")})

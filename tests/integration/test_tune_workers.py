@@ -1,4 +1,4 @@
-"""Several workers on one study, each killed once with `kill -9`."""
+"""Several workers on one study: all at once on an empty store, and each killed once with `kill -9`."""
 
 import random
 import signal
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -58,10 +59,12 @@ def tuning_place(folder: Path, trials: int) -> Place:
     return place
 
 
-def start(place: Place, log: Path, *words: str) -> "subprocess.Popen[bytes]":
+def start(place: Place, log: Path, *words: str, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "eusml", "tune", "--experiment", str(place.experiment), "--train.offline", "false"]
     with log.open("wb") as file:
-        return subprocess.Popen([*command, *words], env=dict(place.environment), stdout=file, stderr=subprocess.STDOUT)
+        return subprocess.Popen(
+            [*command, *words], env=dict(place.environment), stdout=file, stderr=subprocess.STDOUT, cwd=cwd
+        )
 
 
 def kill_and_start_again(place: Place, log: Path, delay_s: float, *words: str) -> None:
@@ -143,19 +146,44 @@ def test_four_workers_with_a_database_each_killed_once(server: str, tmp_path: Pa
     check_store(server, "0", trials)
 
 
-def test_two_workers_with_a_journal_each_killed_once(tmp_path: Path) -> None:
+def trials_in_the_journal_of(place: Place) -> Sequence[object]:
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    (journal,) = place.folder.glob("work/tune/*/journal.log")
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    return optuna.load_study(storage=storage, study_name="shared-resnet34").get_trials()
+
+
+def test_two_workers_with_a_journal_each_killed_once(tmp_path: Path) -> None:
     place = tuning_place(tmp_path / "here", trials=12)
     kill_each_once([place, place], [], seed=2)
-    (journal,) = place.folder.glob("work/tune/*/journal.log")
-    trials = optuna.load_study(
-        storage=JournalStorage(JournalFileBackend(str(journal))), study_name="shared-resnet34"
-    ).get_trials()
+    trials = trials_in_the_journal_of(place)
     check_study(trials, wanted=12, workers=2)
     uri = place.environment["MLFLOW_TRACKING_URI"]
     experiment = mlflow.MlflowClient(tracking_uri=uri).get_experiment_by_name("tiny")
     assert experiment is not None
     check_store(uri, experiment.experiment_id, trials)
+
+
+def test_eight_workers_start_at_once_in_an_empty_folder(tmp_path: Path) -> None:
+    place = tuning_place(tmp_path / "settings", trials=8)
+    # The store that the settings came with is none of theirs: they find no `./mlflow.db`, and no experiment in it.
+    environment = {**place.environment, "PYTHONPATH": str(Path.cwd())}
+    del environment["MLFLOW_TRACKING_URI"]
+    place, empty = replace(place, environment=environment), tmp_path / "empty"
+    empty.mkdir()
+    logs = [empty / f"worker{number}.log" for number in range(8)]
+    workers = [start(place, log, cwd=empty) for log in logs]
+    codes = [worker.wait(timeout=500) for worker in workers]
+    assert codes == [0] * 8, "\n".join(log.read_text()[-1000:] for log in logs)
+    trials = trials_in_the_journal_of(place)
+    check_study(trials, wanted=8, workers=8)
+    uri = f"sqlite:///{empty}/mlflow.db"
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    check_store(uri, experiment.experiment_id, trials)
+    starts = client.search_runs([experiment.experiment_id], "tags.`eusml.entry_point` = 'tune'")
+    assert [run.info.status for run in starts] == ["FINISHED"] * 8

@@ -3,10 +3,10 @@
 import html
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import optuna
 from optuna import visualization
-from optuna.trial import TrialState
 
 from eusml.learning.tuning.study import Tuning
 
@@ -18,8 +18,7 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
     """
     study = tuning.study
     metric = tuning.config.tune.metric
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    figures: dict[str, Callable[[], object]] = {
+    figures: dict[str, Callable[[], Any]] = {
         "History": lambda: visualization.plot_optimization_history(study, target_name=metric),
         "Importance of each setting": lambda: _importances(study, metric),
         "Parallel coordinates": lambda: visualization.plot_parallel_coordinate(study, target_name=metric),
@@ -30,8 +29,8 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
     marks = " SYNTHETIC images: nothing here is about patients." if synthetic else ""
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(summary(tuning))}{marks} {len(complete)} were finished. The figures are of the inner folds "
-        "of the training partition; no reported case took part.</p>",
+        f"<p>{html.escape(summary(tuning))}{marks} The figures are of the inner folds of the training "
+        "partition; no reported case took part.</p>",
     ]
     script: str | bool = True  # plotly's own code, once per page
     for name, draw in figures.items():
@@ -43,7 +42,8 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
         except (ValueError, RuntimeError, ZeroDivisionError) as error:
             parts.append(f"<p>Not drawn: {html.escape(str(error))}</p>")
             continue
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=script))  # type: ignore[attr-defined]
+        figure.update_layout(title=None, margin={"t": 40})  # the heading says it
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=script))
         script = False
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>body {{font-family: sans-serif}}</style>'
     return f"<!doctype html>\n<html><head>{head}</head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
@@ -58,7 +58,7 @@ def summary(tuning: Tuning) -> str:
     return f"{total} configuration{' was' if total == 1 else 's were'} tried ({detail})."
 
 
-def _importances(study: optuna.Study, metric: str) -> object:
+def _importances(study: optuna.Study, metric: str) -> Any:
     return visualization.plot_param_importances(
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=0), target_name=metric
     )

@@ -5,8 +5,10 @@ whose worker died before it could say who it is belongs to nobody, and is known 
 """
 
 import time
+import warnings
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from eusml.workers import Worker
@@ -25,6 +27,10 @@ MAX_RETRIES = 3
 
 def repeat_lost_trials(study: optuna.Study, worker: Worker, unclaimed_after_s: float) -> None:
     """End every trial that nobody runs any more, and put each in the queue again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        # Of workers elsewhere. Optuna itself looks only before it begins a trial, and whoever waits begins none.
+        optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         owner = trial.user_attrs.get(WORKER)
         lost = _age_s(trial) > unclaimed_after_s if owner is None else worker.is_gone(owner)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from eusml.config import Config, with_settings
@@ -145,10 +144,11 @@ class Tuning:
         return [t for t in trials if t.user_attrs.get(WORKER) == worker.name and t.number not in known]
 
     def _objective(self, trial: optuna.Trial, worker: Worker, begin: Callable[[int, dict[str, Any]], str]) -> float:
-        storage: BaseStorage = trial.storage
-        if isinstance(storage, RDBStorage):
-            # Before the trial is claimed: one that is claimed has a heartbeat, by which others learn of its end.
-            storage.record_heartbeat(trial._trial_id)
+        # Of a database (which Optuna wraps into a cache of its own class), before the trial is claimed: one that is
+        # claimed has a heartbeat, by which others learn of its end.
+        record_heartbeat = getattr(trial.storage, "record_heartbeat", None)
+        if record_heartbeat is not None:
+            record_heartbeat(trial._trial_id)
         trial.set_user_attr(WORKER, worker.name)
         settings = self.config.tune
         try:
