@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eusml.config import Config, flatten, load_config, to_yaml
+from eusml.config import Config, flatten, load_config, to_yaml, without_passwords
 from eusml.config.loading import known_names
 from eusml.errors import ConfigError
 
@@ -193,3 +193,12 @@ def test_flatten_names_every_leaf_once() -> None:
     assert set(flat) <= set(known_names())
     assert flat["train.online.scale_frac"] == 0.15
     assert flat["data.phantom.gist_cases"] == 69
+
+
+def test_a_password_in_an_address_is_not_recorded() -> None:
+    config = load_config(None, {"tune.storage": "postgresql+psycopg://me:se:cr@et@host:5432/studies"})
+    assert without_passwords(config).tune.storage == "postgresql+psycopg://me:***@host:5432/studies"
+    for storage in ("postgresql+psycopg://me@host/studies", "postgresql+psycopg:///studies"):
+        config = load_config(None, {"tune.storage": storage})
+        assert without_passwords(config) == config
+    assert without_passwords(Config()) == Config()

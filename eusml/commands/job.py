@@ -10,7 +10,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from eusml.commands.terminal import say
-from eusml.config import Config, flatten, to_yaml
+from eusml.config import Config, flatten, to_yaml, without_passwords
 from eusml.errors import EusmlError
 from eusml.evaluation import report
 from eusml.tracking import runs, store
@@ -71,8 +71,9 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         runs.entry_run(f"{config.name}: {entry}", tags, worker.name) as run,
     ):
         runs.end_abandoned(run, worker)
-        run.params({f"cfg.{name}": value for name, value in flatten(config).items()})
-        run.text(to_yaml(config), "config.yaml")
+        shown = without_passwords(config)
+        run.params({f"cfg.{name}": value for name, value in flatten(shown).items()})
+        run.text(to_yaml(shown), "config.yaml")
         job = Job(config, entry, run, worker)
         yield job
         if entry in ("main", "tune"):

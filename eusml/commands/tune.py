@@ -13,7 +13,7 @@ import pandas as pd
 from eusml.commands.data import StudyData, study_at, study_data
 from eusml.commands.job import Job, StageRecord, alone, open_job
 from eusml.commands.terminal import say
-from eusml.config import Config, check_space, flatten, with_settings
+from eusml.config import Config, check_space, flatten, with_settings, without_passwords
 from eusml.data.manifest import table_digest
 from eusml.data.split import inner_folds
 from eusml.digests import code_digest, fingerprint
@@ -161,7 +161,7 @@ def _study_run(job: Job, tuning: Tuning, label: str, tags: Mapping[str, str]) ->
     run = trials.reopen_study_run(job.run, known) if known else None
     if run is None:
         run = trials.open_study_run(job.run, label, tags)
-        run.params({f"cfg.{name}": value for name, value in flatten(tuning.config).items()})
+        run.params({f"cfg.{name}": value for name, value in flatten(without_passwords(tuning.config)).items()})
         tuning.note(_RUN, run.run_id)
     if job.entry == "tune":
         job.run.tags({"eusml.study_run": run.run_id})

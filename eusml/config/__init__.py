@@ -2,7 +2,7 @@
 
 from eusml.config.base import Section
 from eusml.config.data import AuditConfig, DataConfig, DicomConfig, PhantomConfig
-from eusml.config.loading import flatten, load_config, to_yaml
+from eusml.config.loading import flatten, load_config, to_yaml, without_passwords
 from eusml.config.sections import (
     ARCHS,
     OPERATIONS,
@@ -53,4 +53,5 @@ __all__ = [
     "to_yaml",
     "tunable_names",
     "with_settings",
+    "without_passwords",
 ]

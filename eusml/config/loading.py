@@ -48,6 +48,14 @@ def flatten(config: Section, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def without_passwords(config: Config) -> Config:
+    """The same settings to be shown and recorded: an address without its password."""
+    if config.tune.storage is None:
+        return config
+    storage = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", config.tune.storage)
+    return config.model_copy(update={"tune": config.tune.model_copy(update={"storage": storage})})
+
+
 def to_yaml(config: Section) -> str:
     """The resolved settings as YAML that `load_config` reads back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
