@@ -31,6 +31,7 @@ from eusml.commands.terminal import say
 from eusml.commands.train import TrainedModel, trained_model
 from eusml.commands.tune import settled
 from eusml.config import Config
+from eusml.data.manifest import table_digest
 from eusml.data.split import OuterFold
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
@@ -87,7 +88,7 @@ def _pooled(
     everyone = Reported(manifest.table, data.whole.prepared.images)
     inputs = {
         **data.key,
-        "answers": answers.to_csv(index=False),
+        "answers": table_digest(answers),
         "weights": model.bundle.spec.weights_sha256,
         "settings": settings.model_dump(mode="json"),
     }
