@@ -151,7 +151,7 @@ def test_nothing_else_writes_csv() -> None:
     """`to_csv` and the csv module's writers leave formulas as they are: what is written goes through `eusml.tables`."""
     root = Path(eusml.__file__).parent
     # They make text that is hashed, or parsed at once, and never a file.
-    for_itself = {"commands/data.py", "data/manifest.py", "data/sources/table.py", "tables.py"}
+    for_itself = {"commands/cohort.py", "data/manifest.py", "data/sources/table.py", "tables.py"}
     writes = re.compile(r"\.to_csv\(|csv\.(Dict)?[wW]riter\(")
     found = [file.relative_to(root).as_posix() for file in root.rglob("*.py") if writes.search(file.read_text("utf-8"))]
     assert set(found) <= for_itself
