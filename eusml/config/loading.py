@@ -52,7 +52,7 @@ def without_passwords(config: Config) -> Config:
     """The same settings to be shown and recorded: an address without its password."""
     if config.tune.storage is None:
         return config
-    storage = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", config.tune.storage)
+    storage = re.sub(r"(://[^:/@]*):.*@", r"\1:***@", config.tune.storage)
     return config.model_copy(update={"tune": config.tune.model_copy(update={"storage": storage})})
 
 
