@@ -1,6 +1,8 @@
 """What several tests share: small images that can be told apart, and settings that train in a second."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 # One thread per process keeps parallel tests from fighting over two cores, and sums in one order.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,6 +10,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from eusml.config import OnlineConfig, TrainConfig
@@ -21,6 +24,23 @@ def tiny_settings() -> TrainConfig:
     )
 
 
+@pytest.fixture(scope="module")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One empty store for a whole file: its tables take seconds to make."""
+    import mlflow
+
+    from eusml.tracking import store
+
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        # Not by `set_tracking_uri`, which would outlive this file and override the environment of later tests.
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
+        patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
+        store.connect()
+        yield folder
+
+
 def two_classes(count: int, size_px: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Noise, brighter in one half for class 1: images uint8 [N, S, S] and y_true int64 [N]."""
     rng = np.random.default_rng(seed)
@@ -28,3 +48,14 @@ def two_classes(count: int, size_px: int, seed: int) -> tuple[np.ndarray, np.nda
     images = rng.integers(0, 120, (count, size_px, size_px))
     images[y_true == 1, : size_px // 2] += 100
     return images.astype(np.uint8), y_true
+
+
+def answers(seed: int, count: int = 30) -> pd.DataFrame:
+    """What a fair network says of cases 000, 001, … of classes in turn, each of a patient of its own."""
+    rng = np.random.default_rng(seed)
+    y_true = np.arange(count) % 2
+    y_score = np.clip(rng.normal(0.35 + 0.3 * y_true, 0.2), 0, 1)
+    names = [f"{i:03}" for i in range(count)]
+    return pd.DataFrame(
+        {"case_id": names, "patient_id": names, "y_true": y_true, "y_score": y_score, "y_pred": (y_score >= 0.5) * 1}
+    )

@@ -1,7 +1,7 @@
 """`compare` of evaluation runs by their ids, against a real sqlite store; no image is read and nothing is trained."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -16,7 +16,8 @@ from eusml.config import Config, load_config
 from eusml.errors import EusmlError, TrackingError
 from eusml.evaluation.metrics import MEASURES
 from eusml.tables import read_csv
-from eusml.tracking import runs, store
+from eusml.tracking import runs
+from tests.conftest import answers
 
 HERE = "0123456789abcdef"
 TAGS = {
@@ -27,28 +28,6 @@ TAGS = {
     "eusml.test_cases_digest": "cases",
     "eusml.preparation": '{"size_px": 48, "frame": "middle"}',
 }
-
-
-@pytest.fixture(scope="module")
-def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One empty store for the whole file: its tables take seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
-        patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-        store.connect()
-        yield folder
-
-
-def answers(seed: int, count: int = 30) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    y_true = np.arange(count) % 2
-    y_score = np.clip(rng.normal(0.35 + 0.3 * y_true, 0.2), 0, 1)
-    names = [f"{i:03}" for i in range(count)]
-    return pd.DataFrame(
-        {"case_id": names, "patient_id": names, "y_true": y_true, "y_score": y_score, "y_pred": (y_score >= 0.5) * 1}
-    )
 
 
 def trained(*, offline: bool, epochs: int = 3) -> str:

@@ -5,20 +5,11 @@ import pytest
 from eusml.config import EvaluateConfig
 from eusml.evaluation import report
 from eusml.evaluation.comparison import compare_all, side_by_side
-from eusml.evaluation.metrics import evaluate
+from eusml.evaluation.metrics import evaluate_answers
+from tests.conftest import answers
 
 QUICK = EvaluateConfig(bootstrap_samples=100)
 MLFLOW_NOTE_LIMIT = 8000
-
-
-def answers(seed: int, count: int = 29) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
-    y_true = np.arange(count) % 2
-    y_score = np.clip(rng.normal(0.35 + 0.3 * y_true, 0.2), 0, 1)
-    names = [f"c{i}" for i in range(count)]
-    return pd.DataFrame(
-        {"case_id": names, "patient_id": names, "y_true": y_true, "y_score": y_score, "y_pred": (y_score >= 0.5) * 1}
-    )
 
 
 def paper_result() -> pd.DataFrame:
@@ -29,7 +20,7 @@ def paper_result() -> pd.DataFrame:
 
 def measured(table: pd.DataFrame, **changed: object) -> object:
     chosen = QUICK.model_copy(update=changed)
-    return evaluate(table["y_true"].to_numpy(), table["y_score"].to_numpy(), table["patient_id"].to_numpy(), chosen)
+    return evaluate_answers(table, chosen)
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
@@ -62,7 +53,7 @@ def test_estimate_text_reads_a_row_of_the_table() -> None:
     estimates = measured(answers(0)).estimates
     for measure, row in rows.items():
         assert report.estimate_text(row) == estimates[measure].text()
-    assert report.estimate_text(rows["accuracy"]).split("/")[1].startswith("29 = ")
+    assert report.estimate_text(rows["accuracy"]).split("/")[1].startswith("30 = ")
 
 
 def test_comparison_note_shows_arms_beside_baselines_and_says_what_was_seen() -> None:

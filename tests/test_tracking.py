@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -28,19 +27,6 @@ from tests.dicom_files import dataset, written
 TAGS = {"eusml.stage": "train"}
 QUIET = "MLFLOW_DISABLE_TELEMETRY=true"
 HERE = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One empty store for the whole file: its tables take seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        # Not by `set_tracking_uri`, which would outlive this file and override the environment of later tests.
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
-        patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
-        store.connect()
-        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pandas as pd
 from eusml.config import EvaluateConfig
 from eusml.evaluation import bootstrap, power
 from eusml.evaluation.alignment import same_cases
-from eusml.evaluation.metrics import evaluate
+from eusml.evaluation.metrics import evaluate_answers
 from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm, resampled_difference
 from eusml.evaluation.power import POWER
 
@@ -92,7 +92,7 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConf
 
     Args:
         predictions: arm to its answers with columns case_id, patient_id, y_true, y_score.
-        settings: as for `evaluate`.
+        settings: as for `evaluate_answers`.
 
     Returns:
         Columns arm, measure, value, ci_low, ci_high, count, total, method.
@@ -100,10 +100,9 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConf
     Raises:
         DataError: as `same_cases`.
     """
-    tables = []
-    for arm, answers in same_cases(predictions).items():
-        y_true, y_score, patients = (answers[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
-        tables.append(evaluate(y_true, y_score, patients, settings).table().assign(arm=arm))
+    tables = [
+        evaluate_answers(answers, settings).table().assign(arm=arm) for arm, answers in same_cases(predictions).items()
+    ]
     table = pd.concat(tables, ignore_index=True)
     return table[["arm", *table.columns.drop("arm")]]
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from eusml.config import EvaluateConfig
 from eusml.evaluation import bootstrap
-from eusml.evaluation.metrics import evaluate
+from eusml.evaluation.metrics import evaluate_answers
 
 
 def by_fold(predictions: pd.DataFrame, threshold: float) -> pd.DataFrame:
@@ -34,14 +34,13 @@ def by_repeat(predictions: pd.DataFrame, settings: EvaluateConfig) -> pd.DataFra
 
     Args:
         predictions: columns repeat, patient_id, y_true, y_score.
-        settings: as for `evaluate`.
+        settings: as for `evaluate_answers`.
 
     Returns:
         Columns repeat, measure, value, ci_low, ci_high, count, total, method.
     """
     tables = []
     for repeat, part in predictions.groupby("repeat", sort=True):
-        y_true, y_score, patients = (part[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
-        table = evaluate(y_true, y_score, patients, settings).table()
+        table = evaluate_answers(part, settings).table()
         tables.append(table.assign(repeat=repeat)[["repeat", *table.columns]])
     return pd.concat(tables, ignore_index=True)

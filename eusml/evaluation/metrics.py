@@ -177,6 +177,12 @@ def evaluate(
     )
 
 
+def evaluate_answers(predictions: pd.DataFrame, settings: EvaluateConfig) -> Metrics:
+    """`evaluate` of a table of answers: columns y_true, y_score, patient_id."""
+    y_true, y_score, patient_id = (predictions[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
+    return evaluate(y_true, y_score, patient_id, settings)
+
+
 def check_answers(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], patient_id: npt.NDArray[Any]) -> None:
     """Refuse what no measure can be computed from.
 

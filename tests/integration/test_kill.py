@@ -1,16 +1,12 @@
 """`kill -9` of the whole process, the same command again."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import mlflow
 import pytest
 
-from tests.integration.conftest import Place, make_place
+from tests.integration.conftest import Place, kill_when, make_place
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
@@ -28,19 +24,8 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     command = ("evaluate", "--train.offline", "false", "--experiment")
     whole.eusml(*command, str(whole.experiment))
 
-    job = subprocess.Popen(
-        [sys.executable, "-m", "eusml", *command, str(killed.experiment)],
-        env=dict(killed.environment),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 180
-    while not list(killed.folder.glob("work/train/*/state.pt")):
-        assert job.poll() is None, "ended before its first state was saved"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    job.send_signal(signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL
+    job = killed.start(*command, str(killed.experiment))
+    kill_when(job, lambda: list(killed.folder.glob("work/train/*/state.pt")))
 
     done = killed.eusml(*command, str(killed.experiment))
     assert "went on after epoch" in done.stdout

