@@ -24,7 +24,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from eusml.errors import PrivateDataError, TrackingError
 from eusml.tables import to_csv_text
-from eusml.tracking.code import code_tags
+from eusml.tracking.provenance import code_tags
 from eusml.tracking.store import client, experiment_id
 from eusml.workers import Worker
 
