@@ -1,7 +1,7 @@
 """Entry point `compare`: networks side by side on the same held-out cases, and beside what needs no image."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from eusml.commands.compared import Compared, compared_arms, compared_runs, stored_evaluations
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.evaluate import LAYERS, Evaluation, evaluation, predictions, reported_cases
+from eusml.commands.evaluate import LAYERS, Evaluation, Reported, evaluation, predictions, reported_cases
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.commands.train import trained_model
@@ -56,15 +56,22 @@ def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
     return found
 
 
-def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation], without_image: Parts | None = None) -> None:
+def compare(
+    job: Job, study: StudyData, evaluations: Sequence[Evaluation], without_image: Callable[[], Parts] | None = None
+) -> None:
     """Record the arms' side-by-side table, paired tests, curves and clinical baselines.
 
     Args:
         job: the running job.
         study: what they were trained on.
         evaluations: the arms.
-        without_image: answers of the baselines; by default of those fitted on the study's training partition.
+        without_image: makes the answers of the baselines; by default those fitted on the study's training partition.
     """
+
+    def fitted_once() -> Parts:
+        cases = reported_cases(job, study, job.config.data)
+        return baseline_answers(study, cases, job.config.evaluate.threshold)
+
     manifest = study.prepared.manifest
     inputs = {
         **study.key,
@@ -75,8 +82,8 @@ def compare(job: Job, study: StudyData, evaluations: Sequence[Evaluation], witho
     tags = runs.common_tags("compare", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
 
     def make(run: runs.Run) -> bool:
-        beside = baseline_answers(job, study) if without_image is None else without_image
-        _log(run, job, compared_arms(evaluations), beside, synthetic=manifest.synthetic)
+        beside = without_image or fitted_once
+        _log(run, job, compared_arms(evaluations), beside(), synthetic=manifest.synthetic)
         return True
 
     run_stage(job, "compare", "compare", key, tags, make=make, reuse=lambda _: True)
@@ -191,17 +198,18 @@ def _differing_in(what: str, networks: Sequence[Compared]) -> list[Compared]:
     return [network for network in networks if network.name in names]
 
 
-def baseline_answers(job: Job, study: StudyData) -> dict[str, dict[str, pd.DataFrame]]:
-    """Predictions of every clinical baseline, fitted on the training partition, by partition and name."""
-    train = study.prepared.manifest.table.iloc[study.split.indices("train")]
-    tables = {part: reported.table for part, reported in reported_cases(job, study, job.config.data).items()}
-    return baselines_on(train, tables, job.config.evaluate.threshold)
-
-
-def baselines_on(
-    train: pd.DataFrame, tables: Mapping[str, pd.DataFrame], threshold: float
+def baseline_answers(
+    study: StudyData, cases: Mapping[str, Reported], threshold: float
 ) -> dict[str, dict[str, pd.DataFrame]]:
-    """Predictions of every clinical baseline that can be fitted, by partition and name; says why one cannot."""
+    """What every clinical baseline says of the cases, by partition and name; says why one cannot be fitted.
+
+    Args:
+        study: its training partition is what they are fitted on.
+        cases: partition to the cases that they are asked about.
+        threshold: positive from here on.
+    """
+    train = study.prepared.manifest.table.iloc[study.split.indices("train")]
+    tables = {part: reported.table for part, reported in cases.items()}
     found: dict[str, dict[str, pd.DataFrame]] = {}
     for baseline in baselines.clinical_baselines(train, tables):
         if baseline.reason:

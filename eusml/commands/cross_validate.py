@@ -5,21 +5,18 @@ fold. The answers to all cases estimate the way in which networks are made (Varm
 doi:10.1186/1471-2105-7-91); a last network, made of all cases in the same way, is what is registered.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from eusml.commands.compare import Parts, baselines_on, compare
+from eusml.commands.compare import Parts, baseline_answers, compare
 from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
 from eusml.commands.evaluate import (
-    ARM,
     LAYERS,
     Evaluation,
     Reported,
-    cases_digest_tag,
-    digest_tag,
+    evaluation_tags,
     further_cases,
     held_out_cases,
     log_measures,
@@ -36,7 +33,7 @@ from eusml.data.split import OuterFold
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation.folds import by_fold, by_repeat
-from eusml.evaluation.metrics import evaluate
+from eusml.evaluation.metrics import evaluate_answers
 from eusml.tracking import runs
 
 _ANSWERS = "predictions_test.csv"
@@ -46,7 +43,7 @@ def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     """Every arm cross-validated and made anew of all cases, and all of them compared; returns what they are made of."""
     data = cross_validation_data(job)
     evaluations = [_cross_validated(job, data, arm, config) for arm, config in job.config.arm_configs().items()]
-    compare(job, data.whole, evaluations, _baselines(job, data))
+    compare(job, data.whole, evaluations, lambda: _baselines(job, data))
     return data.whole, evaluations
 
 
@@ -94,20 +91,10 @@ def _pooled(
     }
     key = fingerprint("cross_validate", inputs, LAYERS)
     protocol = _protocol(data, tuned=job.config.tune.enabled)
-    tags = runs.common_tags(
-        "evaluate", arch=model.bundle.spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
-    ) | {
-        digest_tag("test"): everyone.digest,
-        cases_digest_tag("test"): everyone.cases_digest,
-        "eusml.protocol": protocol,
-        "eusml.train_run": model.run_id,
-        ARM: model.arm,
-    }
+    tags = {**evaluation_tags(data.whole, model, {"test": everyone}, key), "eusml.protocol": protocol}
 
     def finish(run_id: str, found: pd.DataFrame) -> Evaluation:
-        metrics = evaluate(
-            found["y_true"].to_numpy(), found["y_score"].to_numpy(), found["patient_id"].to_numpy(), settings
-        )
+        metrics = evaluate_answers(found, settings)
         whole = Evaluation(model, run_id, settings, {"test": metrics}, {"test": found}, None, protocol)
         if beyond is None:
             return whole
@@ -122,7 +109,8 @@ def _pooled(
         result = finish(run.run_id, answers)
         alone = replace(result, metrics={"test": result.metrics["test"]}, predictions={"test": answers})
         run.dataset(manifest.table, "test", data.whole.prepared.digest, "evaluation", manifest.source)
-        log_measures(run, alone, (manifest.negative_class, manifest.positive_class), result.note)
+        log_measures(run, alone)
+        run.note(result.note)
         folds, repeats = by_fold(answers, settings.threshold), by_repeat(answers, settings)
         run.table(folds, "metrics_by_fold.csv")
         run.table(repeats, "metrics_by_repeat.csv")
@@ -153,17 +141,10 @@ def _baselines(job: Job, data: CrossValidationData) -> Parts:
     threshold = job.config.evaluate.threshold
     by_name: dict[str, list[pd.DataFrame]] = {}
     for outer, study in data.folds:
-        for name, table in _fitted_without(study, held_out_cases(study), threshold).get("test", {}).items():
+        for name, table in baseline_answers(study, held_out_cases(study), threshold).get("test", {}).items():
             by_name.setdefault(name, []).append(_of_fold(table, outer))
     # One that some fold could not fit has not answered all cases.
     whole = {name: pd.concat(tables, ignore_index=True) for name, tables in by_name.items()}
     kept = {name: table for name, table in whole.items() if len(by_name[name]) == len(data.folds)}
-    further = _fitted_without(data.whole, further_cases(job, job.config.data), threshold)
+    further = baseline_answers(data.whole, further_cases(job, job.config.data), threshold)
     return {"test": kept, **further}
-
-
-def _fitted_without(
-    study: StudyData, cases: Mapping[str, Reported], threshold: float
-) -> Mapping[str, Mapping[str, pd.DataFrame]]:
-    train = study.prepared.manifest.table.iloc[study.split.indices("train")]
-    return baselines_on(train, {part: reported.table for part, reported in cases.items()}, threshold)

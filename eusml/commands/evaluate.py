@@ -23,7 +23,7 @@ from eusml.data.sources.phantom import Which
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
-from eusml.evaluation.metrics import Metrics, evaluate
+from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
 from eusml.tables import read_csv
 from eusml.tracking import runs
@@ -123,7 +123,6 @@ def measured(
     job: Job, study: StudyData, model: TrainedModel, config: Config, cases: Mapping[str, Reported]
 ) -> Evaluation:
     """The same on some partitions."""
-    manifest = study.prepared.manifest
     digests = {part: reported.digest for part, reported in cases.items()}
     settings = config.evaluate
     inputs = {
@@ -133,20 +132,9 @@ def measured(
         "settings": settings.model_dump(mode="json"),
     }
     key = fingerprint("evaluate", inputs, LAYERS)
-    tags = runs.common_tags(
-        "evaluate", arch=model.bundle.spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
-    )
-    tags |= {digest_tag(part): digest for part, digest in digests.items()} | {"eusml.train_run": model.run_id}
-    tags |= {cases_digest_tag(part): reported.cases_digest for part, reported in cases.items()}
-    tags |= {ARM: model.arm, PREPARATION: json.dumps(asdict(model.bundle.spec.preparation))}
 
     def finish(run_id: str, answers: Mapping[str, pd.DataFrame]) -> Evaluation:
-        metrics = {
-            part: evaluate(
-                table["y_true"].to_numpy(), table["y_score"].to_numpy(), table["patient_id"].to_numpy(), settings
-            )
-            for part, table in answers.items()
-        }
+        metrics = {part: evaluate_answers(table, settings) for part, table in answers.items()}
         val = cases.get("val")
         return Evaluation(model, run_id, settings, metrics, answers, val.cases_digest if val else None)
 
@@ -164,7 +152,25 @@ def measured(
             return None
         return finish(finished.run_id, {part: read_predictions(file) for part, file in files.items()})
 
+    tags = evaluation_tags(study, model, cases, key)
     return run_stage(job, "evaluate", f"evaluate {model.arm}", key, tags, make=make, reuse=reuse)
+
+
+def evaluation_tags(
+    study: StudyData, model: TrainedModel, cases: Mapping[str, Reported], fingerprint: str
+) -> dict[str, str]:
+    """What tells an evaluation run from others: whom it asked, and about which cases."""
+    manifest, spec = study.prepared.manifest, model.bundle.spec
+    return {
+        **runs.common_tags(
+            "evaluate", arch=spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=fingerprint
+        ),
+        **{digest_tag(part): reported.digest for part, reported in cases.items()},
+        **{cases_digest_tag(part): reported.cases_digest for part, reported in cases.items()},
+        "eusml.train_run": model.run_id,
+        ARM: model.arm,
+        PREPARATION: json.dumps(asdict(spec.preparation)),
+    }
 
 
 def digest_tag(part: str) -> str:
@@ -208,24 +214,24 @@ def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
     held_out = manifest.table.iloc[study.split.indices("test")]
     if len(held_out):
         run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
-    classes = (manifest.negative_class, manifest.positive_class)
-    log_measures(run, result, classes, result.note)
+    log_measures(run, result)
+    run.note(result.note)
 
 
 def _log_patients(run: runs.Run, part: str, answers: pd.DataFrame, settings: EvaluateConfig) -> None:
     """The same measures of patients, by the mean probability of their images, beside those of images."""
     table = by_patient(answers, settings.threshold)
-    y_true, y_score, patients = (table[name].to_numpy() for name in ("y_true", "y_score", "patient_id"))
-    metrics = evaluate(y_true, y_score, patients, settings)
+    metrics = evaluate_answers(table, settings)
     run.metrics(metrics.flat(f"{part}_by_patient"))
     run.table(table, f"predictions_{part}_by_patient.csv")
     run.table(metrics.table(), f"metrics_{part}_by_patient.csv")
     say(f"  {part}, by patient: {metrics.one_line()}")
 
 
-def log_measures(run: runs.Run, result: Evaluation, classes: tuple[str, str], note: str) -> None:
-    """Tables, figures and description of an evaluation; classes are the negative and the positive one."""
-    synthetic = result.model.bundle.spec.synthetic
+def log_measures(run: runs.Run, result: Evaluation) -> None:
+    """Tables and figures of an evaluation."""
+    spec = result.model.bundle.spec
+    synthetic, classes = spec.synthetic, (spec.negative_class, spec.positive_class)
     for part, metrics in result.metrics.items():
         if has_several_images(result.predictions[part]):
             _log_patients(run, part, result.predictions[part], result.settings)
@@ -242,7 +248,6 @@ def log_measures(run: runs.Run, result: Evaluation, classes: tuple[str, str], no
     run.figure(figures.precision_recall(curves, synthetic=synthetic), "precision_recall.png")
     run.figure(figures.calibration(*curves[first], synthetic=synthetic), "calibration.png")
     run.text(paper.paper_markdown(), "paper_table.md")
-    run.note(note)
     for part in ("test", "fresh"):
         if part in result.metrics:
             say(f"  {part}: {result.metrics[part].one_line()}")
