@@ -37,12 +37,15 @@ class Worker:
             return None
         if number == self.number:
             return False
-        lock = FileLock(self.folder / f"{number}.lock", timeout=0)
+        file = self.folder / f"{number}.lock"
+        if not file.is_file():  # it ended and tidied up
+            return True
+        lock = FileLock(file, timeout=0)
         try:
-            lock.acquire()
+            with lock:
+                file.unlink(missing_ok=True)  # nobody is ever called so again
         except Timeout:
             return False
-        lock.release()
         return True
 
 

@@ -99,12 +99,11 @@ def test_folds_tell_a_worse_trial_from_one_that_is_not() -> None:
     found = optuna.create_study()
     values = [0.5, 0.6, 0.4, 0.7, 0.5]
     found.add_trial(optuna.create_trial(value=float(np.mean(values)), user_attrs={retry.FOLD_VALUES: values}))
-    running = optuna.create_trial(state=TrialState.RUNNING)
     worse = [value + 0.1 + 0.01 * fold for fold, value in enumerate(values)]
-    assert not worse_fold_by_fold(found, running, worse[:3], 0.1)  # 1/8 is the least p of three folds
-    assert worse_fold_by_fold(found, running, worse[:4], 0.1)  # 1/16
-    assert not worse_fold_by_fold(found, running, [0.6, 0.5, 0.5, 0.6], 0.1)
-    assert not worse_fold_by_fold(optuna.create_study(), running, worse, 0.1)
+    assert not worse_fold_by_fold(found, worse[:3], 0.1)  # 1/8 is the least p of three folds
+    assert worse_fold_by_fold(found, worse[:4], 0.1)  # 1/16
+    assert not worse_fold_by_fold(found, [0.6, 0.5, 0.5, 0.6], 0.1)
+    assert not worse_fold_by_fold(optuna.create_study(), worse, 0.1)
 
 
 @pytest.mark.usefixtures("quick")

@@ -21,10 +21,11 @@ from eusml.config.sections import (
     TrainConfig,
 )
 from eusml.config.space import check_space, tunable_names, with_settings
-from eusml.config.tuning import Metric, SearchedSetting, TuneConfig
+from eusml.config.tuning import MAXIMISED, Metric, SearchedSetting, TuneConfig
 
 __all__ = [
     "ARCHS",
+    "MAXIMISED",
     "OPERATIONS",
     "Arch",
     "Arm",

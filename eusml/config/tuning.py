@@ -7,6 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from eusml.config.base import Fraction, Section, Seed
 
 Metric = Literal["log_loss", "auroc", "balanced_accuracy"]
+MAXIMISED: frozenset[Metric] = frozenset({"auroc", "balanced_accuracy"})
+"""Of these more is better; of log loss, less."""
 Value = bool | int | float | str | tuple[str, ...]
 
 
@@ -59,7 +61,7 @@ class TuneConfig(Section):
     space: dict[str, SearchedSetting] = Field(default_factory=dict)
     """Dotted name of a setting of `train`, `augment` or `data.image_size_px` to what it may be."""
     metric: Metric = "log_loss"
-    """What is averaged over the inner folds; the first is minimised, the others are maximised."""
+    """What is averaged over the inner folds; log loss is minimised, the others are maximised."""
     folds: Annotated[int, Field(ge=2)] = 3
     """Inner folds of the training partition, stratified, patients whole."""
     repeats: Annotated[int, Field(ge=1)] = 1

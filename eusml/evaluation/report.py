@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from eusml.config import MAXIMISED
 from eusml.evaluation.comparison import PairedResult
 from eusml.evaluation.metrics import PROPORTIONS, Estimate, Metrics
 
@@ -122,7 +123,7 @@ def tuning_note(table: pd.DataFrame, summary: str, metric: str, *, synthetic: bo
         "",
     ]
     columns = [name for name in table.columns if "." in name]
-    ranked = table.sort_values("objective", ascending=metric == "log_loss", na_position="last", kind="stable")
+    ranked = table.sort_values("objective", ascending=metric not in MAXIMISED, na_position="last", kind="stable")
     lines += [f"| trial | {metric} | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for row in ranked.head(_NOTED_TRIALS).to_dict("records"):
         value = row["state"] if pd.isna(row["objective"]) else f"{row['objective']:.4f}"

@@ -16,8 +16,6 @@ from eusml.runtime import choose_compute
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAXIMISED: frozenset[Metric] = frozenset({"auroc", "balanced_accuracy"})
-
 
 @dataclass(frozen=True)
 class TrainingCases:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, WilcoxonPruner
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from eusml.config import TuneConfig
 from eusml.learning.tuning.retry import FOLD_VALUES
@@ -24,7 +24,7 @@ def epoch_pruner(settings: TuneConfig, epochs: int) -> BasePruner:
             return NopPruner()
 
 
-def worse_fold_by_fold(study: optuna.Study, trial: FrozenTrial, values: Sequence[float], p: float) -> bool:
+def worse_fold_by_fold(study: optuna.Study, values: Sequence[float], p: float) -> bool:
     """Whether a trial is worse than the best one, fold by fold (Wilcoxon's signed-rank test), so that it may end.
 
     Optuna's `WilcoxonPruner` reads a trial's intermediate values as one figure per fold. In this study they are figures
@@ -32,8 +32,7 @@ def worse_fold_by_fold(study: optuna.Study, trial: FrozenTrial, values: Sequence
 
     Args:
         study: the study.
-        trial: the running trial.
-        values: its figures in the folds that it finished.
+        values: the running trial's figures in the folds that it finished.
         p: one-sided level below which it ends.
     """
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))

@@ -19,6 +19,8 @@ RETRY_OF = "retry_of"
 """User attribute of a trial that repeats another one: that one's number."""
 FOLD_VALUES = "fold_values"
 """User attribute of a trial: its figure in every inner fold that it finished."""
+RECORDED_AS = "recorded_as"
+"""User attribute of a trial: what the caller calls it, which a repeated one is not called."""
 ERROR = "error"
 """User attribute of a trial that failed for a reason of its own."""
 MAX_RETRIES = 3
@@ -47,7 +49,7 @@ def repeat(study: optuna.Study, trial: FrozenTrial) -> None:
     retries = sum(other.user_attrs.get(RETRY_OF) == first for other in study.get_trials(deepcopy=False))
     if retries >= MAX_RETRIES:
         return
-    kept = {name: value for name, value in trial.user_attrs.items() if name not in (WORKER, ERROR)}
+    kept = {name: value for name, value in trial.user_attrs.items() if name not in (WORKER, RECORDED_AS, ERROR)}
     study.add_trial(
         optuna.create_trial(
             state=TrialState.WAITING,

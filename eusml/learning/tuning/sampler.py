@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.study import Study
@@ -58,8 +57,3 @@ class SeededPerTrial(BaseSampler):
         place = number - sum(RETRY_OF in trial.user_attrs for trial in earlier)
         seed = int(np.random.SeedSequence([self.seed, place, _STREAM]).generate_state(1)[0])
         return TPESampler(seed=seed, n_startup_trials=self.startup_trials, multivariate=True, constant_liar=True)
-
-
-def silence() -> None:
-    """Optuna's own messages are for who writes against it; ours are in the words of this project."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)

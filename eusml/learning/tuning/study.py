@@ -10,19 +10,17 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from eusml.config import Config, with_settings
+from eusml.config import MAXIMISED, Config, with_settings
 from eusml.errors import EusmlError, TuningError
 from eusml.learning.train import EpochResult
-from eusml.learning.tuning.objective import MAXIMISED, InnerFolds, fold_value, shortened
+from eusml.learning.tuning.objective import InnerFolds, fold_value, shortened
 from eusml.learning.tuning.pruning import epoch_pruner, worse_fold_by_fold
-from eusml.learning.tuning.retry import ERROR, FOLD_VALUES, WORKER, repeat, repeat_lost_trials
+from eusml.learning.tuning.retry import ERROR, FOLD_VALUES, RECORDED_AS, WORKER, repeat, repeat_lost_trials
 from eusml.learning.tuning.sampler import SeededPerTrial
 from eusml.learning.tuning.space import starting_point, suggest, values_of
 from eusml.learning.tuning.storage import DEFAULT, open_study
 from eusml.workers import Worker
 
-RECORDED_AS = "recorded_as"
-"""User attribute of a trial: what the caller calls it."""
 _POLL_S = 0.5
 _UNCLAIMED_AFTER_HEARTBEATS = 4
 
@@ -172,15 +170,14 @@ class Tuning:
                 raise optuna.TrialPruned
 
         for fold in range(len(values), len(self.inner.folds)):
+            # Before a fold and not after one, so that a trial that goes on is judged as one that was never lost.
+            by_folds = settings.fold_pruner == "wilcoxon" and not is_default
+            if by_folds and worse_fold_by_fold(self.study, values, settings.wilcoxon_p):
+                raise optuna.TrialPruned
             values.append(
                 fold_value(self.inner, fold, config, settings.metric, on_epoch if fold == 0 else lambda _: None)
             )
             trial.set_user_attr(FOLD_VALUES, values)
-            last = fold == len(self.inner.folds) - 1
-            if settings.fold_pruner == "wilcoxon" and not last and not is_default:
-                frozen = self.study.get_trials(deepcopy=False)[trial.number]
-                if worse_fold_by_fold(self.study, frozen, values, settings.wilcoxon_p):
-                    raise optuna.TrialPruned
         return sum(values) / len(values)
 
     def _record(self, trial: FrozenTrial) -> TrialRecord:
@@ -217,6 +214,8 @@ def open_tuning(config: Config, inner: InnerFolds, name: str, definition: dict[s
         ConfigError: the space does not hold the settings as they stand.
         TuningError: the storage cannot be reached or holds another study of this name.
     """
+    # Optuna's own messages are for who writes against it; ours are in the words of this project.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     settings = config.tune
     first = starting_point(settings.space, config)
     epochs = shortened(config, settings.epochs_frac).train.epochs
