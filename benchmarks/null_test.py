@@ -58,7 +58,7 @@ def best_on_the_test_cases(job: Job, data: CrossValidationData, config: Config) 
     """In every outer fold, the answers of that trial's setting that has the highest AUROC on the fold itself."""
     chosen = []
     for outer, study in data.folds:
-        name = f"resnet34-{outer.name.replace('.', '_')}"
+        name = outer.name("resnet34")
         found = []
         for record in open_study(job, study, name, config).records():
             tried = with_settings(shortened(config, config.tune.epochs_frac), record.settings)

@@ -55,7 +55,7 @@ def out_of_fold_answers(job: Job, data: CrossValidationData, arm: str, config: C
     """
     answers = []
     for outer, study in data.folds:
-        name = f"{arm}-{outer.name.replace('.', '_')}"
+        name = outer.name(arm)
         sized, best = settled(job, study, name, config)
         model = trained_model(job, sized, name, best, keep=False)
         held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]

@@ -13,6 +13,7 @@ from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.split import OuterFold, Split, check_split, everyone, make_split, outer_folds
 from eusml.digests import fingerprint
+from eusml.errors import ConfigError
 from eusml.evaluation import figures
 from eusml.tracking import runs
 
@@ -31,6 +32,10 @@ class StudyData:
         """Digests that later stages build their fingerprints on."""
         return {"data": self.prepared.digest, "split": self.split.digest}
 
+    def to_tune_on(self, arm: str) -> "dict[str, StudyData]":
+        """This, under the arm's name."""
+        return {arm: self}
+
 
 @dataclass(frozen=True)
 class CrossValidationData:
@@ -41,6 +46,10 @@ class CrossValidationData:
     folds: Sequence[tuple[OuterFold, StudyData]]
     key: Mapping[str, str]
     """Digests that later stages build their fingerprints on."""
+
+    def to_tune_on(self, arm: str) -> dict[str, StudyData]:
+        """What the arm is called in every outer fold, and last as a whole, to what it is tuned on there."""
+        return {outer.name(arm): study for outer, study in self.folds} | {arm: self.whole}
 
 
 def run(config: Config) -> None:
@@ -56,8 +65,15 @@ def study_data(job: Job) -> StudyData:
     """The study's images, audited and split; prepared again only when the source, a setting or the code changed.
 
     Raises:
+        ConfigError: the protocol has outer folds and not one partition that is held out.
         DataError: a finding of the audit stops the run; the job's run holds all of them.
     """
+    if job.config.protocol.kind == "nested_cv":
+        raise ConfigError(
+            f"{job.entry} works on one held-out partition, and protocol.kind is nested_cv; `main` runs all of a "
+            f"cross-validation, taking over what is finished, and `data` and `tune` their part of it. For a hold-out "
+            f"of the same data give -P protocol.kind=holdout"
+        )
     found = _read(job)
     study = StudyData(found.prepared, make_split(found.prepared.manifest, job.config.split))
     _data_stage(job, found, study.key, study.split.table, lambda run: _log_split(run, study))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from eusml.commands.data import StudyData, study_at, study_data
+from eusml.commands.data import StudyData, cross_validation_data, study_at, study_data
 from eusml.commands.job import Job, StageRecord, alone, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config, check_space, flatten, with_settings, without_passwords
@@ -44,13 +44,14 @@ class _Study:
 
 
 def run(config: Config) -> None:
-    """Work on the study of every arm until it has its trials; several processes may do so at once."""
+    """Work on every study of every arm until it has its trials; several processes may do so at once."""
     check_space(config)
     with open_job("tune", config, shared=True) as job:
         with alone(job):
-            study = study_data(job)
+            data = cross_validation_data(job) if config.protocol.kind == "nested_cv" else study_data(job)
         for arm, settings in config.arm_configs().items():
-            tuned(job, study, arm, settings)
+            for name, study in data.to_tune_on(arm).items():
+                tuned(job, study, name, settings)
 
 
 def settled(job: Job, study: StudyData, arm: str, config: Config) -> tuple[StudyData, Config]:

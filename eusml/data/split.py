@@ -68,10 +68,9 @@ class OuterFold:
     split: Split
     """`test` is the fold, `train` the rest."""
 
-    @property
-    def name(self) -> str:
-        """For people, who count from 1: repeat and fold."""
-        return f"{self.repeat + 1}.{self.fold + 1}"
+    def name(self, arm: str) -> str:
+        """What an arm is called in it: `resnet34-2_5` in the fifth fold of the second repeat."""
+        return f"{arm}-{self.repeat + 1}_{self.fold + 1}"
 
 
 def outer_folds(manifest: Manifest, protocol: ProtocolConfig, *, published: bool) -> list[OuterFold]:

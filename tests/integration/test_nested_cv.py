@@ -30,8 +30,8 @@ def nested_place(folder: Path) -> Place:
     return place
 
 
-def command(place: Place) -> list[str]:
-    return ["main", "--experiment", str(place.experiment), "--train.offline", "false"]
+def command(place: Place, entry: str = "main") -> list[str]:
+    return [entry, "--experiment", str(place.experiment), "--train.offline", "false"]
 
 
 def results(place: Place) -> tuple[pd.DataFrame, dict[str, str], "mlflow.MlflowClient"]:
@@ -44,9 +44,11 @@ def results(place: Place) -> tuple[pd.DataFrame, dict[str, str], "mlflow.MlflowC
 
 def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_path: Path) -> None:
     whole, killed = (nested_place(tmp_path / name) for name in ("whole", "killed"))
+    # What is tuned beforehand, by any number of workers, `main` takes over.
+    assert "2 outer folds: every case is held out once" in whole.eusml(*command(whole, "tune")).stdout
     said = whole.eusml(*command(whole)).stdout
+    assert all(f"[tune {name}] reused" in said for name in ("resnet34-1_1", "resnet34-1_2", "resnet34"))
     answers, tags, client = results(whole)
-    assert "2 outer folds: every case is held out once" in said
     assert answers["case_id"].nunique() == len(answers) == 25
     assert tags["eusml.protocol"] == "nested cross-validation, 1 x 2 folds"
     assert "no case is left to measure it on" in tags["description"]
@@ -56,7 +58,7 @@ def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_pa
     artifacts = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"metrics_by_fold.csv", "metrics_by_repeat.csv", "predictions_test.csv"} <= artifacts
     # Three studies of two trials: two outer folds, and all cases.
-    studies = client.search_runs([run.info.experiment_id], "tags.`eusml.stage` = 'tune'")
+    studies = client.search_runs([run.info.experiment_id], "tags.`eusml.study` LIKE 'tiny-%'")
     assert len(studies) == 3
     assert {study.info.status for study in studies} == {"FINISHED"}
     # The networks of the folds are not kept as models.
@@ -68,6 +70,14 @@ def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_pa
     # Killed as it was recorded, or just after.
     assert "[train resnet34-1_1] reused" in again or "that an earlier start of the same training left" in again
     pd.testing.assert_frame_equal(results(killed)[0], answers)
+
+
+def test_a_stage_for_one_held_out_partition_is_refused(tmp_path: Path) -> None:
+    place = nested_place(tmp_path / "here")
+    for entry in ("evaluate", "promote"):
+        done = place.eusml(*command(place, entry), check=False)
+        assert done.returncode == 2
+        assert f"{entry} works on one held-out partition, and protocol.kind is nested_cv" in done.stderr
 
 
 def test_a_repeat_of_published_folds_is_refused(tmp_path: Path) -> None:
