@@ -10,7 +10,7 @@ from eusml.evaluation.power import mcnemar_power, smallest_accuracy_difference, 
 
 
 def test_power_is_that_of_published_examples() -> None:
-    # R package pwrss, power.exact.mcnemar(prob10 = 0.20, prob01 = 0.10), which was validated by PASS and G*Power.
+    # Tests of the R package pwrss, power.exact.mcnemar(prob10 = 0.20, prob01 = 0.10), validated by PASS and G*Power.
     assert mcnemar_power(100, 0.1, 0.3, 0.05) == pytest.approx(0.373077084, abs=1e-9)
     assert mcnemar_power(249, 0.1, 0.3, 0.05) == pytest.approx(0.801446921, abs=1e-9)
     assert smallest_accuracy_difference(249, 0.3, 0.05) == pytest.approx(0.1, abs=0.0003)

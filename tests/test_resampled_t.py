@@ -34,7 +34,7 @@ def moons() -> dict[str, pd.DataFrame]:
 def test_it_is_that_of_scikit_learns_published_example() -> None:
     table = compare_folds(moons(), 0.95).set_index("measure")
     found = table.loc["auroc"]
-    # As printed there: corrected t-value 0.750, corrected p-value 0.227, one-sided; uncorrected 2.611 and 0.005.
+    # What its formulas give for these folds: corrected t 0.750 and p 0.227, one-sided; uncorrected t 2.611.
     assert (found["arm_a"], found["arm_b"], found["folds"], found["left_out"]) == ("rbf", "linear", 100, 0)
     assert round(found["t"], 3) == 0.750
     assert round(found["p"] / 2, 3) == 0.227
