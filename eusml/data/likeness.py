@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 _PREDICTED_SHARE = 0.995
-"""Rather than 0.99: distances have a somewhat longer tail than the log-normal distribution that the limit is taken
-from, and with this share 1 % of held-out images lay beyond (`benchmarks/README.md`)."""
+"""Rather than 0.99: distances may have a longer tail than the log-normal distribution that the limit is taken from.
+With this share up to 1 % of held-out images lay beyond (`benchmarks/README.md`)."""
 _TURNS = 20
 _LINEAR_UP_TO = 2.0
 """Deviations up to which a figure counts as it is; from there on it counts by its logarithm, lest one odd figure of an
