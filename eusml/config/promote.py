@@ -26,11 +26,11 @@ class PolicyConfig(Section):
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Nominal coverage of the intervals that decide: two-sided for the floors, one-sided against the champion."""
-    sensitivity_floor: Fraction = 0.4
+    sensitivity_floor: Fraction = 0.5
     """The lower interval bound of sensitivity must be at least this; 0 asks nothing."""
-    auroc_floor: Fraction = 0.6
+    auroc_floor: Fraction = 0.7
     """The lower interval bound of AUROC must be at least this; 0 asks nothing."""
-    calibration_error_cap: Fraction = 0.25
+    calibration_error_cap: Fraction = 0.2
     """The expected calibration error must be at most this; 1 asks nothing. A perfectly calibrated network shows about
     0.1 on 60 cases, by chance."""
     metric: Literal["auroc", "accuracy"] = "auroc"

@@ -13,8 +13,8 @@ def calibration_error(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], bins:
     probability and share of positives is weighted by the cases in each bin. It is never negative, so chance alone lifts
     it: a perfectly calibrated network shows about 0.1 on 60 cases.
 
-    Source: Guo, Pleiss, Sun and Weinberger 2017 (https://proceedings.mlr.press/v70/guo17a.html), equation 3, here of the
-    probability of the positive class instead of that of the predicted one.
+    Source: Guo, Pleiss, Sun and Weinberger 2017 (https://proceedings.mlr.press/v70/guo17a.html), equation 3; here of
+    the probability of the positive class instead of that of the predicted one.
 
     Args:
         y_true: [N], 1 or 0, at least one case.

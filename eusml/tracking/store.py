@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
 
-_HEALTH_TIMEOUT_S = 10.0
+HEALTH_TIMEOUT_S = 10.0
 DATABASES = ("postgresql", "mysql", "mssql")
 
 
@@ -35,7 +35,7 @@ def connect() -> None:
     uri = mlflow.get_tracking_uri()
     if uri.startswith(("http://", "https://")):
         try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=_HEALTH_TIMEOUT_S).raise_for_status()
+            requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).raise_for_status()
         except requests.RequestException as error:
             raise TrackingError(
                 f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
@@ -62,6 +62,28 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:  # which gives the lock back when it closes
             connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtext('eusml'))"))
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def exclusive(purpose: str) -> Iterator[None]:
+    """Of all processes that use this store, on any machine, let one at a time do this.
+
+    The system or the database gives the lock back when its holder dies, however it dies. A store behind an HTTP server
+    has no lock to offer: nothing may rest on this one alone.
+    """
+    uri = mlflow.get_tracking_uri()
+    number = int.from_bytes(hashlib.sha256(f"eusml {purpose}".encode()).digest()[:8], signed=True)
+    if uri.startswith("sqlite:") and (file := sqlalchemy.make_url(uri).database):
+        # Beside the database, for whoever can write the one can write the other, wherever he starts from.
+        with FileLock(f"{file}.eusml-lock"):
+            yield
+    elif uri.startswith("postgresql"):
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:  # which gives the lock back when it closes
+            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:number)"), {"number": number})
             yield
     else:
         yield

@@ -1,0 +1,282 @@
+"""What a candidate must show before it is served: one function per rule, plain values in, a verdict with reasons out.
+
+None of them raises: what is not known is a rule that was not met.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import pandas as pd
+
+from eusml.evaluation.comparison import compare_all
+from eusml.evaluation.intervals import components
+from eusml.evaluation.metrics import Estimate
+
+DOUBTFUL = ("same picture, two labels", "one patient, two labels", "unreadable")
+"""Findings of the audit that leave no trust in a label or a file when they are kept."""
+Compared = Literal["auroc", "accuracy"]
+_NAMES: Mapping[Compared, str] = {"auroc": "AUROC", "accuracy": "accuracy"}
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """One rule and how the candidate stands by it."""
+
+    rule: str
+    passed: bool
+    why: str
+    """A sentence with the figures in it."""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    """The same for machines."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """How many of the cases on which two models are judged one of them was trained on, and how that is known."""
+
+    total: int
+    """Cases on which they are judged."""
+    by_case: int
+    """Share a case_id with a training case."""
+    by_patient: int
+    """Share a patient, or a group of patients with the same picture."""
+    by_picture: int
+    """Have the very pixels of a training image, prepared alike."""
+    any_of_them: int
+
+
+@dataclass(frozen=True)
+class Versus:
+    """Candidate minus champion on the same cases."""
+
+    metric: Compared
+    candidate: float
+    champion: float
+    difference: float
+    low: float
+    """Lower one-sided bound; nan where the cases show no spread."""
+    confidence: float
+    """Of that bound."""
+    cases: int
+    method: str
+
+
+def audit_is_clean(findings: Sequence[Mapping[str, str]] | None, *, required: bool) -> RuleResult:
+    """Nothing that makes a label doubtful was kept.
+
+    Args:
+        findings: kind and decision of each; None where no audit is on record.
+        required: whether the policy asks for it.
+    """
+    name = "audit is clean"
+    if findings is None:
+        return RuleResult(name, not required, "no audit is on record" + ("" if required else "; not asked for"))
+    doubtful = [f for f in findings if f["kind"] in DOUBTFUL and f["decision"] in ("kept", "stops the run")]
+    figures = {"findings": len(findings), "doubtful_and_kept": len(doubtful)}
+    if not doubtful:
+        return RuleResult(name, True, f"{len(findings)} findings, none that makes a label doubtful was kept", figures)
+    kinds = ", ".join(dict.fromkeys(f["kind"] for f in doubtful))
+    return RuleResult(
+        name, not required, f"{len(doubtful)} kept ({kinds})" + ("" if required else "; not asked for"), figures
+    )
+
+
+def digests_match(digests: Mapping[str, tuple[str | None, str | None]]) -> RuleResult:
+    """Everything is still what was recorded.
+
+    Args:
+        digests: what it is of, to the recorded digest and the one found now; None where there is none.
+    """
+    wrong = [what for what, (recorded, found) in digests.items() if recorded is None or recorded != found]
+    figures = {what: {"recorded": recorded, "found": found} for what, (recorded, found) in digests.items()}
+    if not wrong:
+        return RuleResult("digests match", True, f"{', '.join(digests)}: as recorded", figures)
+    said = [f"{what} {'not on record' if digests[what][0] is None else 'differs'}" for what in wrong]
+    return RuleResult("digests match", False, ", ".join(said), figures)
+
+
+def files_are_sound(problem: str | None, files: int) -> RuleResult:
+    """Every file of the model in the store is there, and is what was evaluated and recorded.
+
+    Args:
+        problem: what is wrong, None where nothing is.
+        files: how many there are.
+    """
+    why = problem or f"{files} files, each as recorded"
+    return RuleResult("model files are sound", problem is None, why, {"files": files})
+
+
+def was_champion(version: str, since: str | None) -> RuleResult:
+    """The version to go back to was champion once.
+
+    Args:
+        version: its number.
+        since: when it became champion, by the history; None where it never did.
+    """
+    why = f"version {version} became champion at {since}" if since else f"version {version} never was champion"
+    return RuleResult("was champion", since is not None, why, {"since": since})
+
+
+def version_is_there(version: str, *, registered: str | None, then: str | None) -> RuleResult:
+    """The version still exists, and its recorded digest is that of the model that was champion.
+
+    Args:
+        version: its number.
+        registered: digest of its files as the registry has it now; None where there is no such version.
+        then: the same as the history has it; empty where it was not known.
+    """
+    figures = {"registered": registered, "by_history": then}
+    if registered is None:
+        return RuleResult("version is there", False, f"version {version} was deleted", figures)
+    if then and registered != then:
+        why = f"the digest on version {version} was changed since it was champion"
+        return RuleResult("version is there", False, why, figures)
+    return RuleResult("version is there", True, f"version {version} is in the registry", figures)
+
+
+def no_champion(why: str) -> RuleResult:
+    """There is none to compare with."""
+    return RuleResult("against the champion", True, why)
+
+
+def champion_cannot_be_asked(why: str) -> RuleResult:
+    """There is one, and no way to compare with it."""
+    return RuleResult("against the champion", False, why)
+
+
+def runs_finished(statuses: Mapping[str, str]) -> RuleResult:
+    """The runs that made and measured the model ended well.
+
+    Args:
+        statuses: what the run did, to MLflow's status.
+    """
+    wrong = {what: status for what, status in statuses.items() if status != "FINISHED"}
+    said = [f"{what}: {status}" for what, status in (wrong or statuses).items()]
+    return RuleResult("runs finished", not wrong, ", ".join(said), dict(statuses))
+
+
+def git_state_is_known(states: Mapping[str, tuple[str, str]], required: str) -> RuleResult:
+    """Which code made and measured the model.
+
+    Args:
+        states: what the run did, to its commit and whether the code was changed since (`true`, `false`, `unknown`).
+        required: `clean`, `known` or `off`.
+    """
+    unknown = [what for what, (commit, dirty) in states.items() if commit == "unknown" or dirty == "unknown"]
+    changed = [what for what, (_, dirty) in states.items() if dirty == "true"]
+    figures = {what: {"commit": commit, "changed": dirty} for what, (commit, dirty) in states.items()}
+    said = [
+        f"{what} at {commit[:7]}{' with changes' if dirty == 'true' else ''}"
+        for what, (commit, dirty) in states.items()
+    ]
+    why = f"unknown for {', '.join(unknown)}" if unknown else ", ".join(said)
+    passed = required == "off" or (not unknown and (required == "known" or not changed))
+    return RuleResult("git state", passed, why + ("; not asked for" if required == "off" else ""), figures)
+
+
+def above_floor(measure: str, estimate: Estimate, floor: float, confidence: float) -> RuleResult:
+    """The lower bound of a measure's interval is at least the floor; a floor of 0 asks nothing."""
+    bound = "no bound" if math.isnan(estimate.low) else f"{estimate.low:.3f}"
+    why = f"{estimate.text()}, lower bound {bound} at {100 * confidence:g} %, floor {floor:g}"
+    figures = asdict(estimate) | {"floor": floor, "confidence": confidence}
+    return RuleResult(f"{measure} above its floor", floor == 0.0 or bool(estimate.low >= floor), why, figures)
+
+
+def calibration_below_cap(error: float, cap: float, cases: int) -> RuleResult:
+    """The expected calibration error is at most the cap."""
+    why = f"expected calibration error {error:.3f} on {cases} cases, cap {cap:g}"
+    return RuleResult("calibration", bool(error <= cap), why, {"error": error, "cap": cap, "cases": cases})
+
+
+def synthetic_stays_apart(*, synthetic: bool, name: str, name_is_synthetic: bool) -> RuleResult:
+    """What was made from synthetic images never stands where people look for models of patients, nor the reverse."""
+    what = "synthetic images" if synthetic else "images of patients"
+    of = "such" if name_is_synthetic == synthetic else "synthetic" if name_is_synthetic else "real"
+    return RuleResult(
+        "synthetic stays apart",
+        synthetic == name_is_synthetic,
+        f"trained on {what}; {name} is a name of {of} models",
+        {"synthetic": synthetic, "name": name},
+    )
+
+
+def overlap(trained_on: pd.DataFrame, judged_on: pd.DataFrame) -> Overlap:
+    """Which cases a model has seen in training.
+
+    Args:
+        trained_on: columns case_id, patient_id, pixels_sha256, perhaps group_id.
+        judged_on: the same of the cases; their pixels are prepared as for that model.
+    """
+    case = judged_on["case_id"].isin(trained_on["case_id"])
+    picture = judged_on["pixels_sha256"].isin(trained_on["pixels_sha256"])
+    seen = {who for column in ("patient_id", "group_id") if column in trained_on for who in trained_on[column]}
+    patient = judged_on["patient_id"].isin(seen)
+    if "group_id" in judged_on:
+        patient |= judged_on["group_id"].isin(seen)
+    return Overlap(
+        len(judged_on), int(case.sum()), int(patient.sum()), int(picture.sum()), int((case | patient | picture).sum())
+    )
+
+
+def not_trained_on(found: Overlap | None, champion: str) -> RuleResult:
+    """The champion has not seen the cases on which both are judged: its answers to those would be memories."""
+    name = "champion was not trained on these cases"
+    if found is None:
+        return RuleResult(name, False, f"whom {champion} was trained on is not on record")
+    figures = vars(found)
+    if not found.any_of_them:
+        return RuleResult(name, True, f"none of the {found.total} by case, patient or picture", figures)
+    why = (
+        f"{champion} was trained on {found.any_of_them} of the {found.total} cases on which both would be judged "
+        f"({found.by_case} by case, {found.by_patient} by patient, {found.by_picture} by picture)"
+    )
+    return RuleResult(name, False, why, figures)
+
+
+def versus(
+    candidate: pd.DataFrame, champion: pd.DataFrame, metric: Compared, confidence: float, samples: int
+) -> Versus:
+    """Compare two models on the same cases.
+
+    Args:
+        candidate: answers with columns case_id, patient_id, y_true, y_score, y_pred.
+        champion: the same of the other model.
+        metric: what is compared.
+        confidence: of the one-sided bound.
+        samples: resamples, where patients have several images.
+
+    Raises:
+        DataError: they are not of the same cases.
+    """
+    # The lower end of a two-sided interval of 90 % is a one-sided bound of 95 %.
+    (pair,) = compare_all({"a": candidate, "b": champion}, confidence=2 * confidence - 1, samples=samples)
+    difference, low = getattr(pair, f"{metric}_difference"), getattr(pair, f"{metric}_low")
+    value = _value(candidate, metric)
+    return Versus(metric, value, value - difference, difference, low, confidence, pair.cases, pair.method)
+
+
+def not_inferior(found: Versus, margin: float) -> RuleResult:
+    """The candidate is not worse than the champion by more than the margin, with confidence."""
+    bound = "no bound" if math.isnan(found.low) else f"{found.low:+.3f}"
+    why = (
+        f"{_NAMES[found.metric]} {found.difference:+.3f} on the same {found.cases} cases, lower bound {bound} "
+        f"(one-sided, {100 * found.confidence:g} %), margin -{margin:g}"
+    )
+    return RuleResult("not inferior to the champion", bool(found.low > -margin), why, vars(found) | {"margin": margin})
+
+
+def better(found: Versus) -> RuleResult:
+    """The candidate's figure is the higher one."""
+    why = f"{_NAMES[found.metric]} {found.candidate:.3f} against the champion's {found.champion:.3f}"
+    return RuleResult("better than the champion", bool(found.difference > 0), why, vars(found))
+
+
+def _value(answers: pd.DataFrame, metric: Compared) -> float:
+    y_true = answers["y_true"].to_numpy()
+    if metric == "accuracy":
+        return float((answers["y_pred"].to_numpy() == y_true).mean())
+    if len(set(y_true)) < 2:
+        return math.nan
+    return float(components(y_true, answers["y_score"].to_numpy(dtype=float)[None, :]).auroc[0])
