@@ -25,7 +25,7 @@ from eusml.evaluation import rules
 from eusml.evaluation.calibration import calibration_error
 from eusml.evaluation.metrics import evaluate_answers
 from eusml.tables import read_csv
-from eusml.tracking import lookup, registry, runs
+from eusml.tracking import lookup, registry, runs, versions
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Candidate:
     evaluation: Evaluation
     name: str
     """Registered model that it is or would be a version of."""
-    logged: registry.LoggedModel | None
+    logged: versions.LoggedModel | None
     """None where the store does not hold it soundly."""
-    version: registry.RegisteredVersion | None
+    version: versions.RegisteredVersion | None
     """None where it was not registered."""
     problem: str | None
     """What is wrong with its files."""
@@ -60,10 +60,10 @@ def look_at(evaluation: Evaluation) -> Candidate:
     assert model.model_id is not None, "only models that are kept are registered"
     name = registry.registered_name(spec.arch, spec.synthetic)
     try:
-        logged = registry.inspect(model.model_id, spec.weights_sha256)
+        logged = versions.inspect(model.model_id, spec.weights_sha256)
     except PromotionError as error:
         return Candidate(evaluation, name, None, None, str(error))
-    return Candidate(evaluation, name, logged, registry.find(name, logged), None)
+    return Candidate(evaluation, name, logged, versions.find(name, logged), None)
 
 
 def register(run: runs.Run, study: StudyData, candidate: Candidate) -> Candidate:
@@ -80,11 +80,11 @@ def register(run: runs.Run, study: StudyData, candidate: Candidate) -> Candidate
     }
     trained_on = study.prepared.manifest.table.iloc[study.split.indices("train")]
     try:
-        version = registry.register(run, candidate.logged, candidate.name, evaluation.model.arm, tags, trained_on)
+        version = versions.register(run, candidate.logged, candidate.name, evaluation.model.arm, tags, trained_on)
     except PromotionError as error:
         return replace(candidate, problem=str(error))
     # The one model can be evaluated again.
-    registry.describe(version, tags, evaluation.note)
+    versions.describe(version, tags, evaluation.note)
     return replace(candidate, version=version)
 
 
@@ -158,7 +158,7 @@ def _digests(
     """What was recorded beside what is found now, of everything that the result rests on."""
     evaluation = candidate.evaluation
     weights = candidate.logged.weights_sha256 if candidate.logged else None
-    found = {"weights": (states["train"].tags.get(registry.WEIGHTS), weights)}
+    found = {"weights": (states["train"].tags.get(versions.WEIGHTS), weights)}
     if evaluation.protocol != HOLDOUT:
         return found  # of which the run of each fold has the rest
     recorded = lookup.run_state(_data_run(job)).tags.get("eusml.split_digest")

@@ -12,9 +12,10 @@ from eusml.commands.evaluate import Reported
 from eusml.commands.job import Job
 from eusml.commands.terminal import progress, say
 from eusml.errors import CheckpointError, DataError, TrackingError
-from eusml.evaluation import rules
+from eusml.evaluation import champion_rules
+from eusml.evaluation.rules import RuleResult
 from eusml.learning.bundle import Bundle
-from eusml.tracking import history, registry
+from eusml.tracking import history, versions
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Champion:
 
     entry: history.Entry | None
     """What made it champion."""
-    version: registry.RegisteredVersion | None
+    version: versions.RegisteredVersion | None
     """None where there is none, or where it was deleted since."""
 
     @property
@@ -35,7 +36,7 @@ class Champion:
 def champion_of(known: history.History | None) -> Champion:
     """The champion that a history names, with its version where that still exists."""
     entry = known.champion if known else None
-    return Champion(entry, registry.version_of(known.name, entry.after) if known and entry else None)
+    return Champion(entry, versions.version_of(known.name, entry.after) if known and entry else None)
 
 
 def follow(known: history.History) -> None:
@@ -46,37 +47,43 @@ def follow(known: history.History) -> None:
         say(f"  alias {known.alias} was at version {was}, and not at {is_at} as its history says; it was put back")
 
 
-def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion) -> Sequence[rules.RuleResult]:
-    """All rules that compare the candidate with the champion.
+def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion) -> Sequence[RuleResult]:
+    """All rules that compare the candidate with the champion; none where it is the champion.
 
     The champion's own network, every file of it verified, is asked about the candidate's cases: figures that it got on
     other cases could not be compared.
     """
     if champion.entry is None:
-        return [rules.no_champion("there is no champion yet")]
+        return [champion_rules.no_champion("there is no champion yet")]
+    if candidate.version is not None and candidate.version.version == champion.entry.after:
+        return []
     if champion.version is None:
-        return [rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")]
+        return [
+            champion_rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")
+        ]
     try:
-        bundle = registry.verified_bundle(champion.version, champion.entry.files_sha256)
+        bundle = versions.verified_bundle(champion.version, champion.entry.files_sha256)
     except (CheckpointError, TrackingError) as error:
-        return [rules.champion_cannot_be_asked(f"{champion.label} is not sound, roll it back first: {error}")]
+        return [champion_rules.champion_cannot_be_asked(f"{champion.label} is not sound, roll it back first: {error}")]
     ours, theirs = candidate.evaluation.model.bundle.spec, bundle.spec
     if (ours.positive_class, ours.negative_class) != (theirs.positive_class, theirs.negative_class):
         asks = f"{theirs.positive_class} against {theirs.negative_class}"
-        return [rules.champion_cannot_be_asked(f"{champion.label} answers another question: {asks}")]
+        return [champion_rules.champion_cannot_be_asked(f"{champion.label} answers another question: {asks}")]
     try:
         cases = deciding_cases(job, study, candidate.part, theirs.preparation)
     except DataError as error:
-        return [rules.champion_cannot_be_asked(f"the cases cannot be prepared for {champion.label}: {error}")]
-    trained_on = registry.trained_on(champion.version)
-    seen = None if trained_on is None else rules.overlap(trained_on, cases.table)
-    first = rules.not_trained_on(seen, champion.label)
+        return [champion_rules.champion_cannot_be_asked(f"the cases cannot be prepared for {champion.label}: {error}")]
+    trained_on = versions.trained_on(champion.version)
+    seen = None if trained_on is None else champion_rules.overlap(trained_on, cases.table)
+    first = champion_rules.not_trained_on(seen, champion.label)
     if not first.passed:
         return [first]
     policy, settings = job.config.promote.policy, job.config.evaluate
     answers = _asked(bundle, cases, candidate.answers)
-    found = rules.versus(candidate.answers, answers, policy.metric, policy.confidence, settings.bootstrap_samples)
-    return [first, rules.not_inferior(found, policy.margin), rules.better(found)]
+    found = champion_rules.versus(
+        candidate.answers, answers, policy.metric, policy.confidence, settings.bootstrap_samples
+    )
+    return [first, champion_rules.not_inferior(found, policy.margin), champion_rules.better(found)]
 
 
 def _asked(bundle: Bundle, cases: Reported, table: pd.DataFrame) -> pd.DataFrame:

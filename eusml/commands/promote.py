@@ -14,9 +14,9 @@ from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.errors import PromotionError
-from eusml.evaluation import gate
+from eusml.evaluation import gate, rules
 from eusml.evaluation.decision import Decision
-from eusml.tracking import history, registry, runs, store
+from eusml.tracking import history, registry, runs, store, versions
 
 _ATTEMPTS = 100
 """Each one that fails means that somebody else moved the champion meanwhile."""
@@ -100,12 +100,11 @@ def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Ev
         arms = [_registered(job, run, study, arm) for arm in arms]
     (candidate,) = (arm for arm in arms if arm.evaluation.model.arm == choice.candidate.arm)
     if candidate.version is not None and not settings.dry_run:
-        registry.set_alias(candidate.version, settings.challenger_alias)
+        versions.set_alias(candidate.version, settings.challenger_alias)
     own = own_rules(job, study, candidate)
     for _ in range(_ATTEMPTS):
         known = history.read(candidate.name, settings.alias)
         champion = champion_of(known)
-        same = champion.version is not None and champion.version == candidate.version
         decision = Decision(
             name=candidate.name,
             alias=settings.alias,
@@ -114,7 +113,7 @@ def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Ev
             chosen=choice.reason,
             champion=champion.version.version if champion.version else None,
             part=candidate.part,
-            rules=own if same else [*own, *against(job, study, candidate, champion)],
+            rules=[*own, *_by_history(known, candidate), *against(job, study, candidate, champion)],
             policy=settings.policy.model_dump(mode="json"),
             synthetic=job.synthetic,
             dry_run=settings.dry_run,
@@ -124,6 +123,19 @@ def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Ev
             return _recorded(run, decision, candidate)
         say("  the champion was changed by somebody else meanwhile; deciding anew")
     raise PromotionError(f"{candidate.name}: the champion was changed by others {_ATTEMPTS} times; try again later")
+
+
+def _by_history(known: history.History | None, candidate: Candidate) -> list[rules.RuleResult]:
+    """The rule that asks what became of the candidate before; none where it is the champion, or new."""
+    version = candidate.version.version if candidate.version else None
+    entries = known.entries if known else ()
+    if version is None or (known and known.champion and known.champion.after == version):
+        return []
+    undone = None
+    for entry in entries:
+        if entry.kind == "rollback" and version in (entry.before, entry.after):
+            undone = entry.when if entry.before == version else None
+    return [rules.not_rolled_back(version, undone)]
 
 
 def _evidence(evaluation: Evaluation) -> gate.Candidate:
@@ -142,7 +154,7 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
     found = history.holder(known.name, known.alias)
     if found is not None and known.champion is None:
         # An alias from before there were histories; what is not known of its version stands in no entry.
-        version = registry.version_of(known.name, found)
+        version = versions.version_of(known.name, found)
         digest = version.files_sha256 if version else ""
         history.append(known, history.Move("found", found, digest, "", run.run_id, whoami()))
     else:
@@ -151,7 +163,7 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
 
 
 def moved(
-    known: history.History, decision: Decision, version: registry.RegisteredVersion | None, run: runs.Run
+    known: history.History, decision: Decision, version: versions.RegisteredVersion | None, run: runs.Run
 ) -> bool:
     """Make a version champion by a decision; False where somebody else was first, and the decision is out of date."""
     assert version is not None
@@ -173,7 +185,7 @@ def _recorded(run: runs.Run, decision: Decision, candidate: Candidate) -> Promot
             "eusml.decision_run": run.run_id,
         }
         note = f"{decision.markdown()}\n\n{candidate.evaluation.note}"
-        registry.describe(candidate.version, marks, note)
+        versions.describe(candidate.version, marks, note)
     return Promotion(decision, run.run_id, decision.version if decision.moves else decision.champion)
 
 

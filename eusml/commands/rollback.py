@@ -11,7 +11,7 @@ from eusml.config import Config
 from eusml.errors import CheckpointError, PromotionError, TrackingError
 from eusml.evaluation import rules
 from eusml.evaluation.decision import Decision
-from eusml.tracking import history, registry, runs
+from eusml.tracking import history, registry, runs, versions
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def rollback(job: Job) -> Promotion:
         raise PromotionError(f"{name} has had no {settings.alias}, so there is nothing to roll back")
     follow(known)
     champion, target = champion_of(known), _target(known, settings.rollback_to)
-    version = registry.version_of(name, target.version)
+    version = versions.version_of(name, target.version)
     job.synthetic = registry.is_synthetic_name(name)
     decision = Decision(
         name=name,
@@ -80,7 +80,7 @@ def rollback(job: Job) -> Promotion:
             "`history` and ask again"
         )
     if version is not None and decision.moves:
-        registry.describe(version, {"eusml.decision_run": job.run.run_id, "eusml.decision": decision.outcome})
+        versions.describe(version, {"eusml.decision_run": job.run.run_id, "eusml.decision": decision.outcome})
     return Promotion(decision, job.run.run_id, target.version if decision.moves else decision.champion)
 
 
@@ -98,7 +98,7 @@ def _target(known: history.History, asked: int | None) -> Target:
     return Target(earlier[-1].after, earlier[-1], why)
 
 
-def _rules(name: str, target: Target, version: registry.RegisteredVersion | None) -> list[rules.RuleResult]:
+def _rules(name: str, target: Target, version: versions.RegisteredVersion | None) -> list[rules.RuleResult]:
     return [
         rules.was_champion(target.version, None if target.entry is None else target.entry.when),
         rules.version_is_there(
@@ -115,11 +115,11 @@ def _rules(name: str, target: Target, version: registry.RegisteredVersion | None
     ]
 
 
-def _soundness(version: registry.RegisteredVersion | None) -> tuple[str | None, int]:
+def _soundness(version: versions.RegisteredVersion | None) -> tuple[str | None, int]:
     """What is wrong with the files of a version, and how many there are."""
     if version is None:
         return "there are none", 0
     try:
-        return None, registry.verified_files(version)
+        return None, versions.verified_files(version)
     except (CheckpointError, TrackingError) as error:
         return str(error), 0

@@ -64,7 +64,7 @@ class Decision:
         if not self.accepted:
             return "; ".join(f"{rule.rule}: {rule.why}" for rule in self.rules if not rule.passed)
         if self.is_champion:
-            return "it is the champion already, and meets the policy"
+            return "it is the champion already, and meets every rule"
         displaced = f"in place of version {self.champion}" if self.champion else "there was no champion"
         return f"all {len(self.rules)} rules are met; {displaced}"
 
@@ -92,15 +92,23 @@ class Decision:
         """For the terminal."""
         width = max((len(rule.rule) for rule in self.rules), default=0)
         rows = [f"  {'passed' if rule.passed else 'FAILED'}  {rule.rule:<{width}}  {rule.why}" for rule in self.rules]
-        return [*rows, self.title()]
+        return [*rows, self.title() + (f" ({self.reason})" if self.accepted else "")]
 
     def title(self) -> str:
         """What was decided, in one line."""
         version = f"version {self.version}" if self.version else f"arm {self.arm} (not registered)"
-        return f"{self.name} {version}: {self.outcome}{'' if self.outcome == 'refused' else f' as {self.alias}'}"
+        return f"{self.name} {version}: {_TITLES[self.outcome].format(self.alias)}"
 
 
-_DONE = {"promotion": "promoted", "rollback": "rolled back to"}
+_DONE = {"promotion": "promoted", "rollback": "reinstated"}
+_TITLES = {
+    "refused": "refused",
+    "stands": "stays {}",
+    "promoted": "promoted to {}",
+    "would be promoted": "would be promoted to {}; this is a dry run, and nothing was moved",
+    "reinstated": "{} again",
+    "would be reinstated": "would be {} again; this is a dry run, and nothing was moved",
+}
 
 
 def deciding_text(part: str) -> str:
