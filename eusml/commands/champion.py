@@ -12,7 +12,7 @@ from eusml.commands.evaluate import Reported
 from eusml.commands.job import Job
 from eusml.commands.terminal import progress, say
 from eusml.errors import CheckpointError, DataError, TrackingError
-from eusml.evaluation import champion_rules
+from eusml.evaluation import champion_rules as rules
 from eusml.evaluation.rules import RuleResult
 from eusml.learning.bundle import Bundle
 from eusml.tracking import history, versions
@@ -54,36 +54,32 @@ def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion
     other cases could not be compared.
     """
     if champion.entry is None:
-        return [champion_rules.no_champion("there is no champion yet")]
+        return [rules.no_champion("there is no champion yet")]
     if candidate.version is not None and candidate.version.version == champion.entry.after:
         return []
     if champion.version is None:
-        return [
-            champion_rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")
-        ]
+        return [rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")]
     try:
         bundle = versions.verified_bundle(champion.version, champion.entry.files_sha256)
     except (CheckpointError, TrackingError) as error:
-        return [champion_rules.champion_cannot_be_asked(f"{champion.label} is not sound, roll it back first: {error}")]
+        return [rules.champion_cannot_be_asked(f"{champion.label} is not sound, roll it back first: {error}")]
     ours, theirs = candidate.evaluation.model.bundle.spec, bundle.spec
     if (ours.positive_class, ours.negative_class) != (theirs.positive_class, theirs.negative_class):
         asks = f"{theirs.positive_class} against {theirs.negative_class}"
-        return [champion_rules.champion_cannot_be_asked(f"{champion.label} answers another question: {asks}")]
+        return [rules.champion_cannot_be_asked(f"{champion.label} answers another question: {asks}")]
     try:
         cases = deciding_cases(job, study, candidate.part, theirs.preparation)
     except DataError as error:
-        return [champion_rules.champion_cannot_be_asked(f"the cases cannot be prepared for {champion.label}: {error}")]
+        return [rules.champion_cannot_be_asked(f"the cases cannot be prepared for {champion.label}: {error}")]
     trained_on = versions.trained_on(champion.version)
-    seen = None if trained_on is None else champion_rules.overlap(trained_on, cases.table)
-    first = champion_rules.not_trained_on(seen, champion.label)
+    seen = None if trained_on is None else rules.overlap(trained_on, cases.table)
+    first = rules.not_trained_on(seen, champion.label)
     if not first.passed:
         return [first]
     policy, settings = job.config.promote.policy, job.config.evaluate
     answers = _asked(bundle, cases, candidate.answers)
-    found = champion_rules.versus(
-        candidate.answers, answers, policy.metric, policy.confidence, settings.bootstrap_samples
-    )
-    return [first, champion_rules.not_inferior(found, policy.margin), champion_rules.better(found)]
+    found = rules.versus(candidate.answers, answers, policy.metric, policy.confidence, settings.bootstrap_samples)
+    return [first, rules.not_inferior(found, policy.margin), rules.better(found)]
 
 
 def _asked(bundle: Bundle, cases: Reported, table: pd.DataFrame) -> pd.DataFrame:
