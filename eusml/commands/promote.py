@@ -128,14 +128,18 @@ def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Ev
 def _by_history(known: history.History | None, candidate: Candidate) -> list[rules.RuleResult]:
     """The rule that asks what became of the candidate before; none where it is the champion, or new."""
     version = candidate.version.version if candidate.version else None
-    entries = known.entries if known else ()
     if version is None or (known and known.champion and known.champion.after == version):
         return []
+    return [rules.not_rolled_back(version, rolled_back(known, version))]
+
+
+def rolled_back(known: history.History | None, version: str) -> str | None:
+    """When a version was rolled back; None where it never was, or was brought back by a rollback since."""
     undone = None
-    for entry in entries:
+    for entry in known.entries if known else ():
         if entry.kind == "rollback" and version in (entry.before, entry.after):
             undone = entry.when if entry.before == version else None
-    return [rules.not_rolled_back(version, undone)]
+    return undone
 
 
 def _evidence(evaluation: Evaluation) -> gate.Candidate:
