@@ -17,6 +17,7 @@ from eusml.errors import PromotionError
 from eusml.evaluation import gate, rules
 from eusml.evaluation.decision import Decision
 from eusml.tracking import history, registry, runs, store, versions
+from eusml.tracking.provenance import commit_is_known
 
 _ATTEMPTS = 100
 """Each one that fails means that somebody else moved the champion meanwhile."""
@@ -70,6 +71,11 @@ def check_candidates(config: Config) -> None:
         raise PromotionError(
             f"promote.arch is {config.promote.arch}, but the arms are of {', '.join(sorted(archs))}; add such an arm, "
             "or ask for another architecture with -P promote.arch=…"
+        )
+    if config.promote.policy.require_git != "any" and not commit_is_known():
+        say(
+            "promote will refuse: the commit of this code is unknown (no git, or no repository), and "
+            "promote.policy.require_git asks for it"
         )
 
 

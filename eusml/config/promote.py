@@ -41,9 +41,9 @@ class PolicyConfig(Section):
     require_clean_audit: bool = True
     """Whether the audit must have kept nothing that makes a label doubtful: the same picture, or one patient, under two
     labels."""
-    require_git: Literal["clean", "known", "off"] = "known"
+    require_git: Literal["clean", "known", "any"] = "known"
     """`known`: the commit that the code ran from must be on record, and whether the code was changed since; `clean`: it
-    must not have been."""
+    must not have been; `any`: nothing is asked, as where there is no git."""
 
 
 class PromoteConfig(Section):

@@ -130,7 +130,7 @@ def git_state_is_known(states: Mapping[str, tuple[str, str]], required: str) -> 
 
     Args:
         states: what the run did, to its commit and whether the code was changed since (`true`, `false`, `unknown`).
-        required: `clean`, `known` or `off`.
+        required: `clean`, `known` or `any`.
     """
     unknown = [what for what, (commit, dirty) in states.items() if commit == "unknown" or dirty == "unknown"]
     changed = [what for what, (_, dirty) in states.items() if dirty == "true"]
@@ -140,8 +140,8 @@ def git_state_is_known(states: Mapping[str, tuple[str, str]], required: str) -> 
         for what, (commit, dirty) in states.items()
     ]
     why = f"unknown for {', '.join(unknown)}" if unknown else ", ".join(said)
-    passed = required == "off" or (not unknown and (required == "known" or not changed))
-    return RuleResult("git state", passed, why + ("; not asked for" if required == "off" else ""), figures)
+    passed = required == "any" or (not unknown and (required == "known" or not changed))
+    return RuleResult("git state", passed, why + ("; not asked for" if required == "any" else ""), figures)
 
 
 def above_floor(measure: str, estimate: Estimate, floor: float, confidence: float) -> RuleResult:

@@ -1,5 +1,6 @@
 """A champion's life on a tiny cohort: promoted, defended, displaced, rolled back; and what is refused on the way."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -192,3 +193,6 @@ def test_an_alias_moved_by_hand_is_put_back_and_the_history_tells_all(registry: 
     assert table[5].tolist() == ["-", "1", "2", "1"]
     assert table[6].tolist() == ["1", "2", "1", "2"]
     assert table[7].str.len().eq(12).all()
+    for digest, run in zip(table[7], table[8], strict=True):
+        decision = Path(registry.client.download_artifacts(run, "decision.json"))
+        assert hashlib.sha256(decision.read_bytes()).hexdigest().startswith(digest)
