@@ -67,6 +67,11 @@ def test_every_rule_is_shown_with_its_figures_whoever_reads() -> None:
     assert decision.digest == hashlib.sha256(decision.json().encode()).hexdigest()
 
 
+def test_a_message_with_bars_and_line_ends_stays_one_row() -> None:
+    note = replace(GOOD, rules=[RuleResult("files", False, "a | b\nc")]).markdown()
+    assert "| files | **failed** | a \\| b c |" in note.splitlines()
+
+
 def test_where_the_held_out_cases_decide_it_is_said_why_they_may() -> None:
     note = replace(GOOD, part="test").markdown()
     assert "no cases set aside for choosing, so one arm alone was declared or there is only one" in note

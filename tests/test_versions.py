@@ -180,7 +180,7 @@ def test_single_bits_flipped_at_200_places_of_the_weights_are_all_refused(
             bit = 1 << int(rng.integers(8))
             flip(file, int(place), bit)
             for name, ask in {
-                "promote": lambda: integrity.check_files(stored, tags[FILES], {}),
+                "promote": lambda: integrity.check_files("it", stored, tags[FILES], {}),
                 "load": lambda: verified_version(stored),
             }.items():
                 try:

@@ -80,7 +80,11 @@ def rollback(job: Job) -> Promotion:
             "`history` and ask again"
         )
     if version is not None and decision.moves:
-        versions.describe(version, {"eusml.decision_run": job.run.run_id, "eusml.decision": decision.outcome})
+        marks = {"eusml.decision_digest": decision.digest, "eusml.decision_run": job.run.run_id}
+        note = f"{decision.markdown()}\n\n{version.description}"
+        versions.describe(version, {**marks, "eusml.decision": decision.outcome}, note)
+        if champion.version is not None:
+            versions.describe(champion.version, {**marks, "eusml.decision": "rolled back"})
     return Promotion(decision, job.run.run_id, target.version if decision.moves else decision.champion)
 
 

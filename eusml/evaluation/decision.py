@@ -85,7 +85,9 @@ class Decision:
         if self.kind == "promotion":
             lines += [f"Decided on `{self.part}`: {deciding_text(self.part)}.", ""]
         lines += ["| rule | | figures and why |", "|---|---|---|"]
-        lines += [f"| {rule.rule} | {'passed' if rule.passed else '**failed**'} | {rule.why} |" for rule in self.rules]
+        for rule in self.rules:
+            why = rule.why.replace("|", "\\|").replace("\n", " ")  # as messages of libraries may have them
+            lines.append(f"| {rule.rule} | {'passed' if rule.passed else '**failed**'} | {why} |")
         return "\n".join([*lines, "", DISCLAIMER])
 
     def lines(self) -> list[str]:

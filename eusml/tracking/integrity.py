@@ -64,11 +64,12 @@ def files_digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(sums_text(files).encode()).hexdigest()
 
 
-def check_files(folder: Path, expected: str, tags: Mapping[str, str]) -> None:
+def check_files(what: str, folder: Path, expected: str, tags: Mapping[str, str]) -> None:
     """Compare a model's folder with what was recorded when it was registered.
 
     Args:
-        folder: the model, fetched.
+        what: which model, for people.
+        folder: its files, fetched.
         expected: its recorded `files_digest`.
         tags: of the version; where the list can be had, too, the message names the files.
 
@@ -79,8 +80,8 @@ def check_files(folder: Path, expected: str, tags: Mapping[str, str]) -> None:
     if files_digest(found) == expected:
         return
     raise CheckpointError(
-        f"model {folder} is not what was registered: its files have the digest {files_digest(found)}, recorded is "
-        f"{expected}; {_differing(found, tags)}. Register the model anew, or roll back to a sound version"
+        f"{what} is not what was registered: its files have the digest {files_digest(found)}, recorded is {expected}; "
+        f"{_differing(found, tags)}"
     )
 
 
@@ -113,7 +114,7 @@ def verified_version(folder: Path) -> str:
         reason = f"no registry could be asked for its digest ({error})"
     else:
         if FILES in tags:
-            check_files(folder, tags[FILES], tags)
+            check_files(f"{name} version {version}", folder, tags[FILES], tags)
             return f"{name}/{version}"
         reason = "the registry has recorded no digest of its files"
     logging.getLogger(__name__).warning("%s/%s was not verified: %s", name, version, reason)

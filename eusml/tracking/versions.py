@@ -85,11 +85,10 @@ def inspect(model_id: str, weights_sha256: str) -> LoggedModel:
 
 
 def find(name: str, model: LoggedModel) -> RegisteredVersion | None:
-    """The version of `name` that is this model; None where there is none."""
-    for known in MlflowClient().search_model_versions(f"name = '{name}'"):
-        if known.source == model.source:
-            return _version(known)
-    return None
+    """The version of `name` that is this model, of several the first; None where there is none."""
+    everyone = MlflowClient().search_model_versions(f"name = '{name}'")
+    known = sorted((found for found in everyone if found.source == model.source), key=lambda found: int(found.version))
+    return _version(known[0]) if known else None
 
 
 def version_of(name: str, version: str) -> RegisteredVersion | None:
@@ -138,7 +137,7 @@ def register(
         known = find(name, model)  # as others may register it, too
         if known is None:
             made = MlflowClient().create_model_version(name, model.source, tags=marks, model_id=model.model_id)
-            return _version(made)
+            return find(name, model) or _version(made)
         if not known.files_sha256:  # one that was registered before files were recorded
             describe(known, marks)
     return RegisteredVersion(name, known.version, {**marks, **known.tags})
@@ -193,7 +192,7 @@ def _verified(version: RegisteredVersion, expected: str) -> Iterator[Path]:
         raise CheckpointError(f"no digest of the files of {version.name} version {version.version} was recorded")
     with tempfile.TemporaryDirectory() as folder:
         place = download(MlflowClient().get_model_version_download_uri(version.name, version.version), Path(folder))
-        check_files(place, expected, version.tags)
+        check_files(f"{version.name} version {version.version}", place, expected, version.tags)
         yield place
 
 

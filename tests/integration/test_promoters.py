@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,30 @@ def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path
     assert history.holder(NAME, ALIAS) == known.entries[-1].after
     print(f"{how} at {uri}: {lost} times somebody else was first")
     assert lost > 0 or how == "locked"  # else there was no race
+
+
+@pytest.mark.parametrize("uri", ["sqlite", "postgresql"], indirect=True)
+def test_the_lock_is_held_by_one_and_not_waited_for_for_ever(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.exclusive("it"):
+            held.set()
+            assert done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 1.0)
+    began = time.monotonic()
+    with store.exclusive("it"):  # as if the holder had been stopped
+        assert time.monotonic() - began >= 0.9
+    done.set()
+    holder.join()
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 30.0)
+    began = time.monotonic()
+    with store.exclusive("it"):
+        assert time.monotonic() - began < 10
 
 
 @pytest.mark.parametrize("uri", ["sqlite", "postgresql", "http"], indirect=True)
