@@ -22,19 +22,26 @@ def estimate(low: float) -> Estimate:
 @pytest.mark.parametrize("kind", ["same picture, two labels", "one patient, two labels", "unreadable"])
 def test_a_doubtful_label_that_was_kept_is_refused(kind: str) -> None:
     findings = [{"kind": "marks in the region", "decision": "reported"}, {"kind": kind, "decision": "dropped"}]
-    assert rules.audit_is_clean(findings, required=True).passed
+    assert rules.audit_is_clean(findings, pictures_compared=True, required=True).passed
     kept = [*findings, {"kind": kind, "decision": "kept"}]
-    refused = rules.audit_is_clean(kept, required=True)
+    refused = rules.audit_is_clean(kept, pictures_compared=True, required=True)
     assert not refused.passed
     assert f"1 kept ({kind})" in refused.why
-    waived = rules.audit_is_clean(kept, required=False)
+    waived = rules.audit_is_clean(kept, pictures_compared=True, required=False)
     assert waived.passed
     assert "not asked for" in waived.why
 
 
+def test_labels_that_nobody_compared_are_refused() -> None:
+    refused = rules.audit_is_clean([], pictures_compared=False, required=True)
+    assert not refused.passed
+    assert "data.audit.near_duplicates" in refused.why
+    assert rules.audit_is_clean([], pictures_compared=False, required=False).passed
+
+
 def test_no_audit_on_record_is_refused() -> None:
-    assert not rules.audit_is_clean(None, required=True).passed
-    assert rules.audit_is_clean([], required=True).passed
+    assert not rules.audit_is_clean(None, pictures_compared=True, required=True).passed
+    assert rules.audit_is_clean([], pictures_compared=True, required=True).passed
 
 
 def test_a_model_whose_files_are_not_sound_is_refused_with_what_is_wrong() -> None:

@@ -103,7 +103,11 @@ def own_rules(job: Job, study: StudyData, candidate: Candidate) -> list[rules.Ru
     }
     marks = [state.tags.get(runs.SYNTHETIC) == "true" for state in states.values()]
     return [
-        rules.audit_is_clean(_findings(job), required=policy.require_clean_audit),
+        rules.audit_is_clean(
+            _findings(job),
+            pictures_compared=job.config.data.audit.near_duplicates,
+            required=policy.require_clean_audit,
+        ),
         rules.files_are_sound(candidate.problem, len(candidate.logged.files) if candidate.logged else 0),
         rules.digests_match(_digests(job, study, candidate, states)),
         rules.runs_finished({what: state.status for what, state in states.items()}),

@@ -26,24 +26,28 @@ class RuleResult:
     """The same for machines."""
 
 
-def audit_is_clean(findings: Sequence[Mapping[str, str]] | None, *, required: bool) -> RuleResult:
-    """Nothing that makes a label doubtful was kept.
+def audit_is_clean(
+    findings: Sequence[Mapping[str, str]] | None, *, pictures_compared: bool, required: bool
+) -> RuleResult:
+    """Nothing that makes a label doubtful was kept, and one has looked.
 
     Args:
         findings: kind and decision of each; None where no audit is on record.
+        pictures_compared: whether the audit looked for the same picture under two labels.
         required: whether the policy asks for it.
     """
-    name = "audit is clean"
+    name, waived = "audit is clean", "" if required else "; not asked for"
     if findings is None:
-        return RuleResult(name, not required, "no audit is on record" + ("" if required else "; not asked for"))
+        return RuleResult(name, not required, f"no audit is on record{waived}")
+    if not pictures_compared:
+        why = f"the same picture under two labels was not looked for (data.audit.near_duplicates){waived}"
+        return RuleResult(name, not required, why)
     doubtful = [f for f in findings if f["kind"] in DOUBTFUL and f["decision"] in ("kept", "stops the run")]
     figures = {"findings": len(findings), "doubtful_and_kept": len(doubtful)}
     if not doubtful:
         return RuleResult(name, True, f"{len(findings)} findings, none that makes a label doubtful was kept", figures)
     kinds = ", ".join(dict.fromkeys(f["kind"] for f in doubtful))
-    return RuleResult(
-        name, not required, f"{len(doubtful)} kept ({kinds})" + ("" if required else "; not asked for"), figures
-    )
+    return RuleResult(name, not required, f"{len(doubtful)} kept ({kinds}){waived}", figures)
 
 
 def digests_match(digests: Mapping[str, tuple[str | None, str | None]]) -> RuleResult:

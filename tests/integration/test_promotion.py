@@ -91,6 +91,46 @@ def test_a_dry_run_decides_and_moves_nothing(registry: Registry) -> None:
     assert "nothing to roll back" in registry.ask("rollback", code=3)
 
 
+def run_of(registry: Registry, stage: str) -> str:
+    """The run that the candidate's stage was recorded in."""
+    experiment = registry.client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    seed = f"params.`cfg.train.seed` = '{registry.ranked[0]}' and " if stage != "data" else ""
+    found = registry.client.search_runs([experiment.experiment_id], f"{seed}tags.`eusml.stage` = '{stage}'",
+                                        order_by=["attributes.start_time ASC"])  # fmt: skip
+    return next(run.info.run_id for run in found if "eusml.reused_run" not in run.data.tags)
+
+
+RECORDS = {
+    "git state": ("train", "eusml.git_commit", "unknown"),
+    "digests match": ("evaluate", "eusml.val_digest", "0" * 64),
+    "digests match: split": ("data", "eusml.split_digest", "0" * 64),
+}
+
+
+@pytest.mark.parametrize("rule", RECORDS)
+def test_a_candidate_whose_records_do_not_bear_it_out_is_refused(rule: str, registry: Registry) -> None:
+    stage, tag, wrong = RECORDS[rule]
+    run = run_of(registry, stage)
+    right = registry.client.get_run(run).data.tags[tag]
+    registry.client.set_tag(run, tag, wrong)
+    registry.promote(registry.ranked[0], "--promote.dry_run", "true", "--promote.policy.require_git", "known", code=3)
+    registry.client.set_tag(run, tag, right)
+    assert registry.failed() == [rule.partition(":")[0]]
+
+
+def test_a_candidate_from_a_doubtful_audit_or_ill_calibrated_is_refused(registry: Registry) -> None:
+    run = run_of(registry, "data")
+    file = Path(registry.client.download_artifacts(run, "audit/findings.csv"))
+    whole = file.read_text()
+    registry.client.log_text(run, whole + '"same picture, two labels",kept,text,P0001\n', "audit/findings.csv")
+    registry.promote(
+        registry.ranked[0], "--promote.dry_run", "true", "--promote.policy.calibration_error_cap", "0.0", code=3
+    )
+    registry.client.log_text(run, whole, "audit/findings.csv")
+    assert registry.failed() == ["audit is clean", "calibration"]
+
+
 def test_a_candidate_below_a_floor_is_refused_and_recorded_and_stays_challenger(registry: Registry) -> None:
     said = registry.promote(registry.ranked[0], "--promote.policy.auroc_floor", "1.0", code=3)
     assert "FAILED  AUROC above its floor" in said
