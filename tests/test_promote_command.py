@@ -2,17 +2,23 @@
 
 import getpass
 import platform
+from pathlib import Path
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 from eusml.commands import history as history_command
+from eusml.commands import rollback
 from eusml.commands.candidate import prepared_as
 from eusml.commands.champion import champion_of
 from eusml.commands.promote import rolled_back, whoami
-from eusml.config import DataConfig
+from eusml.config import Config, DataConfig
 from eusml.data.images import Preparation
 from eusml.data.ingest import preparation_of
-from eusml.tracking.history import Entry, History
+from eusml.errors import PromotionError
+from eusml.tracking import history
+from eusml.tracking.history import Entry, History, Move
+from eusml.tracking.integrity import FILES
 
 
 def story(*moves: tuple[str, str | None, str]) -> History:
@@ -69,3 +75,35 @@ def test_cases_are_prepared_as_another_model_wants_them() -> None:
     assert prepared_as(settings, preparation_of(settings)) is settings
     other = Preparation(64, 0.3, (0, 4095), 3, inpaint_overlays=True)
     assert preparation_of(prepared_as(settings, other)) == other
+
+
+def test_a_rollback_that_somebody_overtook_is_not_tried_again(
+    store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, client = "eusml-phantom-resnet34", MlflowClient()
+    known = history.begin(name, "champion", "0", {}, "text")
+    for version in ("1", "2", "3"):
+        client.create_model_version(name, f"/nowhere/{version}", tags={FILES: f"f{version}", "eusml.synthetic": "true"})
+    for version in ("1", "2"):
+        history.append(known, Move("promotion", version, f"f{version}", "d", "r", "me"))
+        known = history.begin(name, "champion", "0", {}, "text")
+    real = history.append
+
+    def late(seen: History, move: Move) -> Entry | None:
+        real(seen, Move("promotion", "3", "f3", "d", "r", "somebody else"))
+        return real(seen, move)
+
+    monkeypatch.setattr(rollback, "_soundness", lambda _: (None, 1))
+    monkeypatch.setattr(history, "append", late)
+    with pytest.raises(PromotionError, match="changed by somebody else meanwhile, and not rolled back"):
+        rollback.run(Config(work_dir=tmp_path / "work"))
+    assert history.holder(name, "champion") == "3"
+    monkeypatch.setattr(history, "append", real)
+    rollback.run(Config(work_dir=tmp_path / "work"))
+    assert history.holder(name, "champion") == "2"
+    assert client.get_model_version(name, "2").tags["eusml.decision"] == "reinstated"
+    assert client.get_model_version(name, "3").tags["eusml.decision"] == "rolled back"
+    rollback.run(Config(work_dir=tmp_path / "work"))
+    assert history.holder(name, "champion") == "1"
+    with pytest.raises(PromotionError, match="none to go back to"):
+        rollback.run(Config(work_dir=tmp_path / "work"))

@@ -70,22 +70,33 @@ def rollback(job: Job) -> Promotion:
     job.run.tags(runs.common_tags("rollback", source="registry", synthetic=job.synthetic, fingerprint=""))
     job.run.text(decision.json(), "decision.json")
     job.run.note(decision.markdown())
-    job.run.tags({"eusml.decision": decision.outcome, "eusml.decision_digest": decision.digest})
-    for line in decision.lines():
-        say(line)
     if decision.moves and not moved(known, decision, version, job.run):
         # What was to be undone is not what is champion now, so nobody asked for this.
         raise PromotionError(
             f"{name}: the {settings.alias} was changed by somebody else meanwhile, and not rolled back; look at "
             "`history` and ask again"
         )
-    if version is not None and decision.moves:
-        marks = {"eusml.decision_digest": decision.digest, "eusml.decision_run": job.run.run_id}
-        note = f"{decision.markdown()}\n\n{version.description}"
-        versions.describe(version, {**marks, "eusml.decision": decision.outcome}, note)
-        if champion.version is not None:
-            versions.describe(champion.version, {**marks, "eusml.decision": "rolled back"})
+    job.run.tags({"eusml.decision": decision.outcome, "eusml.decision_digest": decision.digest})
+    for line in decision.lines():
+        say(line)
+    if decision.moves:
+        _describe(decision, job.run, version, champion.version)
     return Promotion(decision, job.run.run_id, target.version if decision.moves else decision.champion)
+
+
+def _describe(
+    decision: Decision,
+    run: runs.Run,
+    back: versions.RegisteredVersion | None,
+    gone: versions.RegisteredVersion | None,
+) -> None:
+    """Write the decision on the version that is champion again, and on the one that is not any more."""
+    marks = {"eusml.decision_digest": decision.digest, "eusml.decision_run": run.run_id}
+    if back is not None:
+        note = f"{decision.markdown()}\n\n{back.description}"
+        versions.describe(back, {**marks, "eusml.decision": decision.outcome}, note)
+    if gone is not None:
+        versions.describe(gone, {**marks, "eusml.decision": "rolled back"})
 
 
 def _target(known: history.History, asked: int | None) -> Target:

@@ -236,3 +236,22 @@ def test_an_alias_moved_by_hand_is_put_back_and_the_history_tells_all(registry: 
     for digest, run in zip(table[7], table[8], strict=True):
         decision = Path(registry.client.download_artifacts(run, "decision.json"))
         assert hashlib.sha256(decision.read_bytes()).hexdigest().startswith(digest)
+
+
+def test_of_two_that_promote_at_once_the_better_one_is_champion_whoever_was_first(
+    registry: Registry, tmp_path: Path
+) -> None:
+    place, words = registry.place, ("--promote.alias", "raced")
+    seeds = (registry.ranked[0], registry.ranked[-1])
+    racing = [
+        place.start("promote", "--experiment", str(place.experiment), "--train.seed", str(seed), *words,
+                    "--work_dir", str(tmp_path / f"work{seed}"), log=tmp_path / f"{seed}.log")
+        for seed in seeds
+    ]  # fmt: skip
+    worse, better = (process.wait(timeout=300) for process in racing)
+    said = [(tmp_path / f"{seed}.log").read_text() for seed in seeds]
+    assert better == 0, said[1]
+    assert worse in (0, 3), said[0]
+    assert registry.alias("raced") == registry.alias("champion") == "2"
+    table = registry.ask("history", *words).splitlines()[2:]
+    assert [line.split()[6] for line in table] == (["1", "2"] if worse == 0 else ["2"])
