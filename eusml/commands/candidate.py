@@ -66,7 +66,7 @@ def look_at(evaluation: Evaluation) -> Candidate:
     return Candidate(evaluation, name, logged, versions.find(name, logged), None)
 
 
-def register(run: runs.Run, study: StudyData, candidate: Candidate) -> Candidate:
+def register(job: Job, run: runs.Run, study: StudyData, candidate: Candidate) -> Candidate:
     """The same as a version of its registered model, which must be there; unchanged where its files are not sound."""
     if candidate.logged is None:
         return candidate
@@ -78,6 +78,8 @@ def register(run: runs.Run, study: StudyData, candidate: Candidate) -> Candidate
         "eusml.synthetic": str(spec.synthetic).lower(),
         "eusml.evaluation_run": evaluation.run_id,
     }
+    # With the pixels that it saw, which are others where tuning chose another size.
+    study = study_at(job, study, prepared_as(job.config.data, spec.preparation))
     trained_on = study.prepared.manifest.table.iloc[study.split.indices("train")]
     try:
         version = versions.register(run, candidate.logged, candidate.name, evaluation.model.arm, tags, trained_on)

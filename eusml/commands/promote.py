@@ -158,7 +158,7 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
     """One arm in the registry, whose history begins with it."""
     marks = {runs.SYNTHETIC: str(registry.is_synthetic_name(arm.name)).lower()}
     known = history.begin(arm.name, job.config.promote.alias, run.experiment_id, marks, _DESCRIPTION)
-    arm = register(run, study, arm)
+    arm = register(job, run, study, arm)
     if arm.problem is not None:
         say(f"  {arm.evaluation.model.arm} is not registered: {arm.problem}")
     found = history.holder(known.name, known.alias)
