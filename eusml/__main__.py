@@ -22,7 +22,9 @@ COMMANDS = {
     "train": "train the network that `train` describes; a killed training goes on where it was",
     "evaluate": "measure that network on the held-out cases, with intervals",
     "compare": "all arms side by side, on the same cases",
-    "promote": "register the arms and give the chosen ResNet-34 its alias",
+    "promote": "register the arms and make the ResNet-34 champion if the policy allows it",
+    "rollback": "give the champion's alias back to the champion before",
+    "history": "print who was champion when, and by which decision",
 }
 """Entry points: each is the function `run` of the module of its name in `eusml.commands`."""
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eusml.errors import PromotionError
-from eusml.evaluation.gate import Candidate, choose, lower_bound, replaces
+from eusml.evaluation.gate import Candidate, choose, lower_bound
 from eusml.evaluation.intervals import auroc_delong
 
 
@@ -51,32 +51,6 @@ def test_what_is_not_there_is_refused_with_what_is() -> None:
         choose([], None)
     with pytest.raises(PromotionError, match=r"promote\.arm is 'c', but the arms of the architecture .* are a, b"):
         choose([candidate("a"), candidate("b")], "c")
-
-
-@pytest.mark.parametrize(
-    ("champion", "challenger", "expected", "says"),
-    [
-        ((0.8, "v"), (0.81, "v"), True, "0.810 against the champion's 0.800"),
-        ((0.8, "v"), (0.8, "v"), False, "stays"),
-        ((0.8, "v"), (0.7, "v"), False, "0.700 against the champion's 0.800"),
-        ((0.9, "v"), (0.7, "w"), True, "NOT compared, as the champion was measured on other val cases"),
-        ((None, None), (None, None), True, "NOT compared, as the champion was measured on no val cases"),
-        ((None, None), (0.7, "v"), True, "NOT compared"),
-        ((math.nan, "v"), (0.7, "v"), True, "NOT compared"),
-        ((0.8, "v"), (None, None), False, "move the alias by hand"),
-        ((0.8, "v"), (math.nan, "v"), False, "cannot be ranked"),
-        ((0.8, "v"), (0.9, None), False, "cannot be ranked"),
-    ],
-)
-def test_the_champion_gives_way_by_the_written_rule(
-    champion: tuple[float | None, str | None],
-    challenger: tuple[float | None, str | None],
-    expected: bool,
-    says: str,
-) -> None:
-    moved, reason = replaces(candidate("old", *champion), candidate("new", *challenger))
-    assert moved is expected
-    assert says in reason
 
 
 def test_the_bound_that_decides_is_that_of_95_percent() -> None:

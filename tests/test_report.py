@@ -92,18 +92,6 @@ def test_pipeline_note_tells_reused_stages_from_done_ones() -> None:
     assert report.SYNTHETIC not in done
 
 
-def test_promotion_note_says_what_carries_the_alias_and_why() -> None:
-    decision = {"registered_name": "eusml-resnet34", "version": "7", "alias": "champion", "reason": "because of this"}
-    moved, stayed = (report.promotion_note({**decision, "promoted": flag}, synthetic=flag) for flag in (True, False))
-    for note in (moved, stayed):
-        for word in ("eusml-resnet34", "version 7", "`champion`", "because of this", "Research software"):
-            assert word in note
-    assert "was promoted" in moved
-    assert "stays" in stayed
-    assert report.SYNTHETIC in moved
-    assert report.SYNTHETIC not in stayed
-
-
 def test_a_study_is_noted_best_first_with_settings_that_can_be_read() -> None:
     table = pd.DataFrame(
         {

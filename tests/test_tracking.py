@@ -19,7 +19,7 @@ from eusml.errors import PromotionError, TrackingError
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.learning.tuning.study import TrialRecord
-from eusml.tracking import registry, runs, store, trials
+from eusml.tracking import history, registry, runs, store, trials, versions
 from eusml.workers import working
 from tests.conftest import two_classes
 from tests.dicom_files import dataset, written
@@ -218,20 +218,18 @@ def test_logged_model_holds_no_pickle_and_its_own_code(logged: str, store_folder
     assert "torch==" in requirements
 
 
-def test_registered_once_promoted_and_answering(logged: str, bundle: Path, store_folder: Path) -> None:
-    sha = load_bundle(bundle).spec.weights_sha256
-    tags = {"eusml.weights_sha256": sha, "eusml.synthetic": "true"}
+def test_registered_and_answering(logged: str, bundle: Path, store_folder: Path) -> None:
     name = registry.registered_name("resnet34", synthetic=True)
     assert name == "eusml-phantom-resnet34"
     assert registry.registered_name("resnet50", synthetic=False) == "eusml-resnet50"
-    assert registry.champion(name, "champion") is None
-    first = registry.register(logged, name, tags, "text")
-    again = registry.register(logged, name, tags, "text")
-    assert (first.version, again.version) == ("1", "1")
-    registry.set_champion(name, "1", "champion")
-    found = registry.champion(name, "champion")
-    assert found is not None
-    assert (found.version, found.tags["eusml.weights_sha256"]) == ("1", sha)
+    assert registry.is_synthetic_name(name)
+    assert not registry.is_synthetic_name("eusml-resnet50")
+    trained_on = pd.DataFrame({"case_id": ["a"], "patient_id": ["a"], "pixels_sha256": ["a"]})
+    with runs.entry_run("promote", {}, HERE) as run:
+        history.begin(name, "champion", run.experiment_id, {}, "text")
+        model = versions.inspect(logged, load_bundle(bundle).spec.weights_sha256)
+        version = versions.register(run, model, name, "resnet34", {"eusml.synthetic": "true"}, trained_on)
+    versions.set_alias(version, "champion")
 
     model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
     images, _ = two_classes(3, 40, seed=1)
@@ -270,7 +268,7 @@ def test_what_cannot_be_answered_is_refused(row: dict[str, object], message: str
 
 def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: str) -> None:
     with pytest.raises(PromotionError, match="the evaluated one had others"):
-        registry.register(logged, "other", {"eusml.weights_sha256": "0" * 64}, "")
+        versions.inspect(logged, "0" * 64)
 
 
 def test_commands_for_the_next_step(store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,11 @@ from eusml.config import Config
 
 
 def run(config: Config) -> None:
-    """Data, augmentation, training and evaluation of every arm, comparison, promotion."""
+    """Data, augmentation, training and evaluation of every arm, comparison, promotion.
+
+    Raises:
+        PromotionError: no arm can be a candidate, or the candidate was refused, after all else was done and recorded.
+    """
     check_candidates(config)
     with open_job("main", config) as job:
         if config.protocol.kind == "nested_cv":
@@ -23,3 +27,4 @@ def run(config: Config) -> None:
             compare(job, study, evaluations)
         promotion = promote(job, study, evaluations)
     say_next_steps(promotion)
+    promotion.check()

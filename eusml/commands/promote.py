@@ -1,8 +1,12 @@
-"""Entry point `promote`: register every arm's model and give the chosen one the alias that is served."""
+"""Entry point `promote`: register every arm's model, and make the candidate champion if the policy allows it."""
 
+import getpass
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eusml.commands.candidate import Candidate, look_at, own_rules, register
+from eusml.commands.champion import against, champion_of, follow
 from eusml.commands.compare import all_evaluations
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import Evaluation
@@ -10,29 +14,50 @@ from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.errors import PromotionError
-from eusml.evaluation import gate, report
-from eusml.tracking import registry, runs, store
+from eusml.evaluation import gate, rules
+from eusml.evaluation.decision import Decision
+from eusml.tracking import history, registry, runs, store, versions
+from eusml.tracking.provenance import commit_is_known
+
+_ATTEMPTS = 100
+"""Each one that fails means that somebody else moved the champion meanwhile."""
+_DESCRIPTION = "Research software; no output is fit for diagnosis."
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What the registry says after the stage."""
+    """What the stage decided, and what the registry says after it."""
 
-    registered_name: str
-    version: str
-    alias: str
-    reason: str
-    promoted: bool
-    """Whether the alias moved; False when the standing champion stays, this very model included."""
+    decision: Decision
+    run_id: str
+    """Where the decision is recorded."""
+    champion: str | None
+    """The version that is champion now."""
+
+    def check(self) -> None:
+        """Say to scripts, too, that the candidate was refused.
+
+        Raises:
+            PromotionError: it was.
+        """
+        if not self.decision.accepted:
+            raise PromotionError(
+                f"{self.decision.title()}: {self.decision.reason}. All rules: decision.json of run {self.run_id}"
+            )
 
 
 def run(config: Config) -> None:
-    """Register and promote, as an MLflow run of its own."""
+    """Register and promote, as an MLflow run of its own.
+
+    Raises:
+        PromotionError: no arm can be a candidate, or the candidate was refused.
+    """
     check_candidates(config)
     with open_job("promote", config) as job:
         study = study_data(job)
         promotion = promote(job, study, all_evaluations(job, study))
     say_next_steps(promotion)
+    promotion.check()
 
 
 def check_candidates(config: Config) -> None:
@@ -47,12 +72,18 @@ def check_candidates(config: Config) -> None:
             f"promote.arch is {config.promote.arch}, but the arms are of {', '.join(sorted(archs))}; add such an arm, "
             "or ask for another architecture with -P promote.arch=…"
         )
+    if config.promote.policy.require_git != "any" and not commit_is_known():
+        say(
+            "promote will refuse: the commit of this code is unknown (no git, or no repository), and "
+            "promote.policy.require_git asks for it"
+        )
 
 
 def promote(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> Promotion:
-    """Register all arms and move the alias to the chosen candidate, unless the champion is better evidenced.
+    """Register all arms, and make the candidate champion if every rule of the policy is met.
 
-    Never reused: the registry may have changed since.
+    Never reused: the registry may have changed since. The decision is recorded before anything moves; a refusal is no
+    error here, `Promotion.check` makes it one.
 
     Raises:
         PromotionError: no arm of the asked architecture, or several between which nothing but the reported cases
@@ -62,77 +93,127 @@ def promote(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> Pr
     tags = runs.common_tags("promote", source=manifest.source, synthetic=manifest.synthetic, fingerprint="")
     if job.entry == "promote":
         job.run.tags(tags)
-        return _promote(job, job.run, evaluations)
+        return _promote(job, job.run, study, evaluations)
     with runs.child_run(job.run, "promote", tags) as run:
-        return _promote(job, run, evaluations)
+        return _promote(job, run, study, evaluations)
 
 
-def _promote(job: Job, run: runs.Run, evaluations: Sequence[Evaluation]) -> Promotion:
+def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Evaluation]) -> Promotion:
     settings = job.config.promote
-    choice = gate.choose(
-        [_candidate(e) for e in evaluations if e.model.bundle.spec.arch == settings.arch], settings.arm
-    )
-    versions = {e.model.arm: _register(e) for e in evaluations}
-    winner = versions[choice.candidate.arm]
-    champion = registry.champion(winner.name, settings.alias)
-    replaces, reason = True, "there is no champion yet"
-    if champion is not None and champion.version != winner.version:
-        replaces, reason = gate.replaces(_evidence_of(champion), choice.candidate)
-    elif champion is not None:
-        replaces, reason = False, "it is the champion already"
-    if replaces:
-        registry.set_champion(winner.name, winner.version, settings.alias)
-    standing = winner if replaces or champion is None else champion
-    result = Promotion(standing.name, standing.version, settings.alias, f"{choice.reason}; {reason}", replaces)
-    run.note(report.promotion_note(vars(result), synthetic=job.synthetic))
-    registered = {arm: f"{version.name}/{version.version}" for arm, version in versions.items()}
-    run.json({**vars(result), "versions": registered}, "decision.json")
-    say(f"[promote] {standing.name} version {standing.version} is {settings.alias}: {result.reason}")
-    return result
+    choice = gate.choose([_evidence(e) for e in evaluations if e.model.bundle.spec.arch == settings.arch], settings.arm)
+    arms = [look_at(evaluation) for evaluation in evaluations]
+    if not settings.dry_run:
+        arms = [_registered(job, run, study, arm) for arm in arms]
+    (candidate,) = (arm for arm in arms if arm.evaluation.model.arm == choice.candidate.arm)
+    if candidate.version is not None and not settings.dry_run:
+        versions.set_alias(candidate.version, settings.challenger_alias)
+    own = own_rules(job, study, candidate)
+    for _ in range(_ATTEMPTS):
+        known = history.read(candidate.name, settings.alias)
+        champion = champion_of(known)
+        decision = Decision(
+            name=candidate.name,
+            alias=settings.alias,
+            version=candidate.version.version if candidate.version else None,
+            arm=choice.candidate.arm,
+            chosen=choice.reason,
+            champion=champion.version.version if champion.version else None,
+            part=candidate.part,
+            rules=[*own, *_by_history(known, candidate), *against(job, study, candidate, champion)],
+            policy=settings.policy.model_dump(mode="json"),
+            synthetic=job.synthetic,
+            dry_run=settings.dry_run,
+        )
+        run.text(decision.json(), "decision.json")
+        if not decision.moves or known is None or moved(known, decision, candidate.version, run):
+            return _recorded(run, decision, candidate)
+        say("  the champion was changed by somebody else meanwhile; deciding anew")
+    raise PromotionError(f"{candidate.name}: the champion was changed by others {_ATTEMPTS} times; try again later")
 
 
-def _candidate(evaluation: Evaluation) -> gate.Candidate:
+def _by_history(known: history.History | None, candidate: Candidate) -> list[rules.RuleResult]:
+    """The rule that asks what became of the candidate before; none where it is the champion, or new."""
+    version = candidate.version.version if candidate.version else None
+    if version is None or (known and known.champion and known.champion.after == version):
+        return []
+    return [rules.not_rolled_back(version, rolled_back(known, version))]
+
+
+def rolled_back(known: history.History | None, version: str) -> str | None:
+    """When a version was rolled back; None where it never was, or was brought back by a rollback since."""
+    undone = None
+    for entry in known.entries if known else ():
+        if entry.kind == "rollback" and version in (entry.before, entry.after):
+            undone = entry.when if entry.before == version else None
+    return undone
+
+
+def _evidence(evaluation: Evaluation) -> gate.Candidate:
     val = evaluation.predictions.get("val")
     low = None if val is None else gate.lower_bound(val["y_true"].to_numpy(), val["y_score"].to_numpy())
     return gate.Candidate(evaluation.model.arm, evaluation.run_id, low, evaluation.val_cases_digest)
 
 
-def _register(evaluation: Evaluation) -> registry.RegisteredVersion:
-    spec = evaluation.model.bundle.spec
-    candidate = _candidate(evaluation)
-    tags = {
-        "eusml.arm": evaluation.model.arm,
-        "eusml.protocol": evaluation.protocol,
-        "eusml.synthetic": str(spec.synthetic).lower(),
-        "eusml.evaluation_run": evaluation.run_id,
-        "eusml.weights_sha256": spec.weights_sha256,
-    }
-    if candidate.val_auroc_ci_low is not None and candidate.val_digest is not None:
-        tags |= {
-            "eusml.val_auroc_ci_low": repr(candidate.val_auroc_ci_low),
-            "eusml.val_cases_digest": candidate.val_digest,
+def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Candidate:
+    """One arm in the registry, whose history begins with it."""
+    marks = {runs.SYNTHETIC: str(registry.is_synthetic_name(arm.name)).lower()}
+    known = history.begin(arm.name, job.config.promote.alias, run.experiment_id, marks, _DESCRIPTION)
+    arm = register(job, run, study, arm)
+    if arm.problem is not None:
+        say(f"  {arm.evaluation.model.arm} is not registered: {arm.problem}")
+    found = history.holder(known.name, known.alias)
+    if found is not None and known.champion is None:
+        # An alias from before there were histories; what is not known of its version stands in no entry.
+        version = versions.version_of(known.name, found)
+        digest = version.files_sha256 if version else ""
+        history.append(known, history.Move("found", found, digest, "", run.run_id, whoami()))
+    else:
+        follow(known)
+    return arm
+
+
+def moved(
+    known: history.History, decision: Decision, version: versions.RegisteredVersion | None, run: runs.Run
+) -> bool:
+    """Make a version champion by a decision; False where somebody else was first, and the decision is out of date."""
+    assert version is not None
+    digests = version.files_sha256, decision.digest
+    move = history.Move(decision.kind, version.version, *digests, run.run_id, whoami())
+    return history.append(known, move) is not None
+
+
+def _recorded(run: runs.Run, decision: Decision, candidate: Candidate) -> Promotion:
+    """Say and write what was decided; on the version, too, unless it is a dry run."""
+    for line in decision.lines():
+        say(line)
+    run.note(decision.markdown())
+    run.tags({"eusml.decision": decision.outcome, "eusml.decision_digest": decision.digest})
+    if candidate.version is not None and not decision.dry_run:
+        marks = {
+            "eusml.decision": decision.outcome,
+            "eusml.decision_digest": decision.digest,
+            "eusml.decision_run": run.run_id,
         }
-    assert evaluation.model.model_id is not None, "only models that are kept are registered"
-    name = registry.registered_name(spec.arch, spec.synthetic)
-    description = evaluation.note
-    return registry.register(evaluation.model.model_id, name, tags, description)
+        note = f"{decision.markdown()}\n\n{candidate.evaluation.note}"
+        versions.describe(candidate.version, marks, note)
+    return Promotion(decision, run.run_id, decision.version if decision.moves else decision.champion)
 
 
-def _evidence_of(champion: registry.RegisteredVersion) -> gate.Candidate:
-    low = champion.tags.get("eusml.val_auroc_ci_low")
-    return gate.Candidate(
-        arm=champion.tags.get("eusml.arm", "?"),
-        run_id=champion.tags.get("eusml.evaluation_run", "?"),
-        val_auroc_ci_low=None if low is None else float(low),
-        val_digest=champion.tags.get("eusml.val_cases_digest"),
-    )
+def whoami() -> str:
+    """Whoever runs this, for the history."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may know its user by number only
+        user = "unknown"
+    return f"{user}@{platform.node()}"
 
 
 def say_next_steps(promotion: Promotion) -> None:
     """The commands that a person wants now, ready to copy."""
-    uri = f"models:/{promotion.registered_name}@{promotion.alias}"
     say("")
     say("Next:")
     say(f"  compare the runs    {store.ui_command()}")
-    say(f"  serve the model     {store.serve_command(uri)}")
+    if promotion.champion is not None:
+        uri = f"models:/{promotion.decision.name}@{promotion.decision.alias}"
+        say(f"  serve the model     {store.serve_command(uri)}")
     say("Research software: no output of it is fit for diagnosis.")

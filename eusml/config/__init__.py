@@ -1,12 +1,11 @@
 """One experiment's settings: frozen, typed, checked strictly; a file in `experiments/` lists what differs."""
 
-from eusml.config.base import Section
+from eusml.config.base import ARCHS, Arch, Section
 from eusml.config.data import AuditConfig, DataConfig, DicomConfig, PhantomConfig
 from eusml.config.loading import flatten, load_config, to_yaml, without_passwords
+from eusml.config.promote import PolicyConfig, PromoteConfig
 from eusml.config.sections import (
-    ARCHS,
     OPERATIONS,
-    Arch,
     Arm,
     AugmentConfig,
     CompareConfig,
@@ -15,7 +14,6 @@ from eusml.config.sections import (
     IntervalMethod,
     OnlineConfig,
     Operation,
-    PromoteConfig,
     ProtocolConfig,
     SplitConfig,
     TrainConfig,
@@ -41,6 +39,7 @@ __all__ = [
     "OnlineConfig",
     "Operation",
     "PhantomConfig",
+    "PolicyConfig",
     "PromoteConfig",
     "ProtocolConfig",
     "SearchedSetting",

@@ -1,8 +1,11 @@
 """What all sections of the settings share."""
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Arch = Literal["resnet34", "resnet50"]
+ARCHS: tuple[Arch, ...] = get_args(Arch)
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]

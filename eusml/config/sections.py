@@ -1,23 +1,21 @@
 """Every setting with its type, range, unit and default; one class per stage. Defaults live here and nowhere else.
 
-Those of the data and of tuning have files of their own, `data.py` and `tuning.py`.
+Those of the data, of promotion and of tuning have files of their own, `data.py`, `promote.py` and `tuning.py`.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
-from eusml.config.base import Fraction, Section, Seed
+from eusml.config.base import Arch, Fraction, Section, Seed
 from eusml.config.data import DataConfig
+from eusml.config.promote import PromoteConfig
 from eusml.config.tuning import TuneConfig
 
-Arch = Literal["resnet34", "resnet50"]
 Operation = Literal["rotation", "flip", "clahe", "log", "sigmoid"]
 IntervalMethod = Literal["adjusted_wald", "wilson", "clopper_pearson", "wald"]
 
-ARCHS: tuple[Arch, ...] = get_args(Arch)
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 
 
@@ -177,23 +175,6 @@ class CompareConfig(Section):
     runs: Annotated[tuple[str, ...], AfterValidator(_several_each_once)] = ()
     """MLflow ids of two or more evaluation runs on the same cases, from the store; none means the experiment's arms.
     Only the entry point `compare` reads it."""
-
-
-def _not_mlflows_own(alias: str) -> str:
-    if re.fullmatch(r"latest|v\d+", alias, re.IGNORECASE):
-        raise ValueError(f"{alias!r} is a name that MLflow keeps for itself")
-    return alias
-
-
-class PromoteConfig(Section):
-    """Which registered model is served."""
-
-    arch: Arch = "resnet34"
-    """Only models of this architecture are candidates."""
-    arm: str | None = None
-    """The arm declared beforehand as the one to promote; needed only where several compete without `val` cases."""
-    alias: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$"), AfterValidator(_not_mlflows_own)] = "champion"
-    """Registry alias that the chosen version gets; `latest` and `v1`, `v2`, … are MLflow's own."""
 
 
 class Arm(Section):

@@ -1,8 +1,8 @@
-"""Which model is promoted: plain values in, a choice and its reason out.
+"""Which model is the candidate for promotion: plain values in, a choice and its reason out.
 
 Nothing is chosen on cases that are reported (`test`, `fresh`): the best of several on few cases is the luckiest.
 The evidence is the lower bound of AUROC on `val`, cases set aside for choosing. Where there are none, as with a
-folder of one's own, a person declares the arm beforehand.
+folder of one's own, a person declares the arm beforehand. Whether the candidate then becomes champion, `rules` say.
 """
 
 import math
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.95
-"""Of the bound that decides, whatever `evaluate.confidence` is: bounds of two jobs compare at one level only."""
+"""Of the bound that decides between arms, whatever `evaluate.confidence` is."""
 
 
 @dataclass(frozen=True)
@@ -96,38 +96,4 @@ def choose(candidates: Sequence[Candidate], declared_arm: str | None) -> Choice:
         candidates[best],
         f"arm {candidates[best].arm} has the highest lower bound of AUROC on the val cases, {lows[best]:.3f} "
         f"({others}); no reported case was looked at",
-    )
-
-
-def replaces(champion: Candidate, challenger: Candidate) -> tuple[bool, str]:
-    """Whether the challenger takes the champion's place, and why.
-
-    The rule:
-
-    1. Both were measured on the same `val` cases: the strictly higher lower bound of AUROC wins.
-    2. The champion has been measured on `val` cases and the challenger on none: the champion stays. Evidence does not
-       give way to its absence; whoever knows better moves the alias by hand.
-    3. Anything else cannot be ranked (both without `val` cases, as with a folder; other `val` cases; only the
-       challenger measured). Then what was asked for happens: the challenger, trained and promoted just now, takes the
-       place, and the reason says that the two were not compared.
-
-    Args:
-        champion: the model that has the alias now.
-        challenger: the model that was chosen in this run.
-    """
-    old, new = champion.evidence, challenger.evidence
-    if old is not None and new is not None and old[1] == new[1]:
-        bounds = f"lower bound of AUROC on the same val cases: {new[0]:.3f} against the champion's {old[0]:.3f}"
-        if new[0] > old[0]:
-            return True, f"it replaces the champion, {bounds}"
-        return False, f"the champion ({champion.arm}) stays, {bounds}"
-    if old is not None and new is None:
-        return False, (
-            f"the champion ({champion.arm}) stays: it was measured on val cases and the new model on none, so the two "
-            "cannot be ranked; to serve the new one all the same, move the alias by hand"
-        )
-    why = "on other val cases" if old is not None else "on no val cases"
-    return True, (
-        f"it replaces the champion ({champion.arm}) because it was promoted last; the two were NOT compared, as the "
-        f"champion was measured {why}"
     )

@@ -143,16 +143,6 @@ def _short(text: str) -> str:
         return text
 
 
-def promotion_note(decision: Mapping[str, Any], *, synthetic: bool) -> str:
-    """What the registry says now, and why."""
-    what = "was promoted" if decision["promoted"] else "stays"
-    mark = f"{SYNTHETIC}\n\n" if synthetic else ""
-    return (
-        f"{mark}`{decision['registered_name']}` version {decision['version']} {what} as `{decision['alias']}`: "
-        f"{decision['reason']}.\n\n{DISCLAIMER}"
-    )
-
-
 def estimate_text(estimate: "pd.Series[Any]") -> str:
     """One row of a table of measures for people: `26/29 = 0.897 (0.728-0.972)`."""
     count, total = (None if pd.isna(estimate[name]) else int(estimate[name]) for name in ("count", "total"))

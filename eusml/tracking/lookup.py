@@ -35,3 +35,22 @@ def stored_run(run_id: str) -> StoredRun:
         raise TrackingError(f"run {run_id} did not finish; its status is {found.info.status}")
     reused = found.data.tags.get("eusml.reused_run")
     return stored_run(reused) if reused else StoredRun(run_id, dict(found.data.tags), dict(found.data.params))
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as it is, however it ended."""
+
+    status: str
+    """As MLflow has it; `DELETED` or `ABSENT` for one that is not there (any more)."""
+    tags: Mapping[str, str]
+
+
+def run_state(run_id: str) -> RunState:
+    """How a run ended, and its tags."""
+    try:
+        found = client().get_run(run_id)
+    except MlflowException:
+        return RunState("ABSENT", {})
+    status = found.info.status if found.info.lifecycle_stage == "active" else "DELETED"
+    return RunState(status, dict(found.data.tags))

@@ -21,3 +21,8 @@ def code_tags() -> dict[str, str]:
     if commit is None or status is None:
         return {"eusml.git_commit": "unknown", "eusml.git_dirty": "unknown"}
     return {"eusml.git_commit": commit, "eusml.git_dirty": str(bool(status)).lower()}
+
+
+def commit_is_known() -> bool:
+    """Whether `code_tags` can say which code runs."""
+    return code_tags()["eusml.git_commit"] != "unknown"

@@ -1,22 +1,17 @@
-"""Models in MLflow: logged as files that hold no pickle, registered, and given the alias that is served."""
+"""Models in MLflow: logged as files that hold no pickle, and what they are called in the registry."""
 
 import base64
 import logging
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, Schema
 
-from eusml.errors import PromotionError, TrackingError
-from eusml.learning.bundle import load_bundle
+from eusml.errors import TrackingError
 from eusml.tracking.runs import Run
 
 BUNDLE = "bundle"
@@ -44,15 +39,6 @@ SIGNATURE = ModelSignature(
     ),
 )
 """One row per image: a base64 image file in, optionally its lesion box in pixels; see `ServedModel` for the answer."""
-
-
-@dataclass(frozen=True)
-class RegisteredVersion:
-    """A version of a registered model."""
-
-    name: str
-    version: str
-    tags: Mapping[str, str]
 
 
 def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> str:
@@ -93,13 +79,32 @@ def fetch_bundle(model_id: str, folder: Path) -> Path:
     Raises:
         TrackingError: the store does not hold it.
     """
+    return download(f"{location(model_id)}/artifacts/{BUNDLE}", folder)
+
+
+def location(model_id: str) -> str:
+    """Where the files of a logged model lie.
+
+    Raises:
+        TrackingError: the store does not know it.
+    """
+    try:
+        return str(MlflowClient().get_logged_model(model_id).artifact_location)
+    except MlflowException as error:
+        raise TrackingError(f"model {model_id} cannot be read from the store: {error}") from None
+
+
+def download(uri: str, folder: Path) -> Path:
+    """Copy a folder of the artifact store into `folder`; returns where it lies.
+
+    Raises:
+        TrackingError: the store does not hold it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        location = MlflowClient().get_logged_model(model_id).artifact_location
-        uri = f"{location}/artifacts/{BUNDLE}"
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"model {model_id} cannot be read from the store: {error}") from None
+        raise TrackingError(f"{uri} cannot be read from the store: {error}") from None
 
 
 def registered_name(arch: str, synthetic: bool) -> str:
@@ -107,50 +112,6 @@ def registered_name(arch: str, synthetic: bool) -> str:
     return f"eusml-{'phantom-' if synthetic else ''}{arch}"
 
 
-def register(model_id: str, name: str, tags: Mapping[str, str], description: str) -> RegisteredVersion:
-    """Make the logged model a version of `name`, unless it is one already.
-
-    Raises:
-        PromotionError: what the store holds is not the model that was evaluated; MLflow itself would accept it.
-    """
-    client = MlflowClient()
-    source = f"models:/{model_id}"
-    with tempfile.TemporaryDirectory() as folder:
-        found = load_bundle(fetch_bundle(model_id, Path(folder))).spec.weights_sha256
-    if found != tags["eusml.weights_sha256"]:
-        raise PromotionError(f"model {model_id} in the store has weights {found}, the evaluated one had others")
-    try:
-        client.create_registered_model(name, description="Research software; no output is fit for diagnosis.")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    for known in client.search_model_versions(f"name = '{name}'"):
-        if known.source == source:
-            for key, value in tags.items():
-                client.set_model_version_tag(name, str(known.version), key, value)
-            client.update_model_version(name, str(known.version), description)
-            return RegisteredVersion(name, str(known.version), dict(tags))
-    made = client.create_model_version(name, source, tags=dict(tags), description=description, model_id=model_id)
-    return RegisteredVersion(name, str(made.version), dict(tags))
-
-
-def champion(name: str, alias: str) -> RegisteredVersion | None:
-    """The version that carries the alias, or None."""
-    try:
-        found = MlflowClient().get_model_version_by_alias(name, alias)
-    except MlflowException as error:
-        if error.error_code in {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), "INVALID_PARAMETER_VALUE"}:
-            return None
-        raise
-    return RegisteredVersion(name, str(found.version), dict(found.tags))
-
-
-def set_champion(name: str, version: str, alias: str) -> None:
-    """Move the alias, and check that it moved."""
-    client = MlflowClient()
-    client.set_registered_model_alias(name, alias, version)
-    now = champion(name, alias)
-    if now is None or now.version != version:
-        raise PromotionError(
-            f"{name}: alias {alias} points to {now and now.version}, not to {version}, after it was set"
-        )
+def is_synthetic_name(name: str) -> bool:
+    """Whether models of this registered name were trained on synthetic images."""
+    return name.startswith("eusml-phantom-")

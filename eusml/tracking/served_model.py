@@ -13,7 +13,6 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel, PythonModelContext
@@ -23,6 +22,7 @@ from eusml.data.images import prepare
 from eusml.data.manifest import BOX_COLUMNS
 from eusml.errors import DataError
 from eusml.learning.bundle import load_bundle
+from eusml.tracking.integrity import verified_version
 
 _NOTICE = "Research software, not for diagnosis."
 _SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " + _NOTICE
@@ -32,10 +32,10 @@ class ServedModel(PythonModel):
     """Answers images with the very decoder, preparation and network that were evaluated."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Read and verify the weights; learn from MLflow's side file which registered version this is."""
+        """Verify every file against the registry, as far as there is one, and read the weights."""
         folder = Path(context.artifacts["bundle"])
+        self.version = verified_version(folder.parents[1])
         self.bundle = load_bundle(folder)
-        self.version = _registered_version(folder.parents[1])
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
@@ -48,8 +48,8 @@ class ServedModel(PythonModel):
             params: unused.
 
         Returns:
-            Table with `label`; `probability` (0-1) of `positive_class`; `model_version` (`name/version` in the
-            registry, else `unregistered`); `synthetic`, whether it was trained on made-up images; `notice`.
+            Table with `label`; `probability` (0-1) of `positive_class`; `model_version`, as `verified_version` found
+            it; `synthetic`, whether it was trained on made-up images; `notice`.
 
         Raises:
             MlflowException: a row cannot be read; the server answers 400.
@@ -95,15 +95,6 @@ def _box(row: Mapping[Hashable, Any]) -> Box | None:
         raise DataError(f"a box needs four finite numbers, found {given}")
     x, y, w, h = (round(value) for value in given)
     return x, y, w, h
-
-
-def _registered_version(model_root: Path) -> str:
-    """`name/version` from the file that MLflow writes beside a model it fetched by its registered name."""
-    try:
-        meta = yaml.safe_load((model_root / "registered_model_meta").read_text(encoding="utf-8"))
-        return f"{meta['model_name']}/{meta['model_version']}"
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return "unregistered"
 
 
 mlflow.models.set_model(ServedModel())

@@ -1,5 +1,6 @@
 """The store that runs and models are kept in: `./mlflow.db`, or what MLFLOW_TRACKING_URI names."""
 
+import contextlib
 import getpass
 import hashlib
 import logging
@@ -13,13 +14,14 @@ from pathlib import Path
 import mlflow
 import requests
 import sqlalchemy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
 
-_HEALTH_TIMEOUT_S = 10.0
+HEALTH_TIMEOUT_S = 10.0
+_LOCK_WAIT_S = 30.0
 DATABASES = ("postgresql", "mysql", "mssql")
 
 
@@ -35,7 +37,7 @@ def connect() -> None:
     uri = mlflow.get_tracking_uri()
     if uri.startswith(("http://", "https://")):
         try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=_HEALTH_TIMEOUT_S).raise_for_status()
+            requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).raise_for_status()
         except requests.RequestException as error:
             raise TrackingError(
                 f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
@@ -62,6 +64,36 @@ def _one_at_a_time(uri: str) -> Iterator[None]:
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
         with engine.connect() as connection:  # which gives the lock back when it closes
             connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtext('eusml'))"))
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def exclusive(purpose: str) -> Iterator[None]:
+    """Of all processes that use this store, on any machine, let one at a time do this, if that can be had.
+
+    The system or the database gives the lock back when its holder dies, however it dies. A store behind an HTTP server
+    has no lock to offer, and whoever waited for long goes on without, for a holder may be stopped and not dead: nothing
+    may rest on this one alone.
+    """
+    uri = mlflow.get_tracking_uri()
+    number = int.from_bytes(hashlib.sha256(f"eusml {purpose}".encode()).digest()[:8], signed=True)
+    if uri.startswith("sqlite:") and (file := sqlalchemy.make_url(uri).database):
+        # Beside the database, for whoever can write the one can write the other, wherever he starts from.
+        lock = FileLock(f"{file}.eusml-lock")
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=_LOCK_WAIT_S)
+        try:
+            yield
+        finally:
+            lock.release()
+    elif uri.startswith("postgresql"):
+        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:  # which gives the lock back when it closes
+            connection.execute(sqlalchemy.text(f"SET lock_timeout = '{_LOCK_WAIT_S:.0f}s'"))
+            with contextlib.suppress(sqlalchemy.exc.OperationalError):
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:number)"), {"number": number})
             yield
     else:
         yield

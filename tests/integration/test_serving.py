@@ -24,10 +24,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.server]
 
 @contextmanager
 def server(place: Place, port: int, ready: str, *words: str) -> Iterator[str]:
+    """A command of a place that serves on 127.0.0.1."""
+    log = place.folder / f"server-{port}.log"
+    with started(dict(place.environment), log, port, ready, *words) as base:
+        yield base
+
+
+@contextmanager
+def started(environment: dict[str, str], log_file: Path, port: int, ready: str, *words: str) -> Iterator[str]:
     """A command that serves on 127.0.0.1, once it answers; ended by its own process group."""
-    with (place.folder / f"server-{port}.log").open("w") as log:
+    with log_file.open("w") as log:
         process = subprocess.Popen(
-            [str(BIN / "mlflow"), *words], env=dict(place.environment), stdout=log, stderr=log, start_new_session=True
+            [str(BIN / "mlflow"), *words], env=environment, stdout=log, stderr=log, start_new_session=True
         )
         try:
             base = f"http://127.0.0.1:{port}"

@@ -1,0 +1,167 @@
+"""Promoters that race for the same alias, and die in the middle, on real stores."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from eusml.tracking import history, store
+from eusml.tracking.history import History
+from eusml.tracking.integrity import FILES
+from tests.integration.test_serving import free_port, started
+
+pytestmark = [pytest.mark.slow, pytest.mark.server]
+NAME, ALIAS = "eusml-raced", "champion"
+
+
+@pytest.fixture
+def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A store in which a registered model has two versions, and no champion yet."""
+    if request.param == "postgresql":
+        address = request.getfixturevalue("postgresql")
+    else:
+        address = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    store.connect()
+    client = MlflowClient()
+    history.begin(NAME, ALIAS, "0", {}, "text")
+    for version in (1, 2):
+        client.create_model_version(NAME, f"/nowhere/{version}", tags={FILES: f"f{version}"})
+    if request.param != "http":
+        yield address
+        return
+    port = free_port()
+    words = ("server", "--backend-store-uri", address, "-p", str(port), "--host", "127.0.0.1")
+    with started(dict(os.environ), tmp_path / "server.log", port, "/health", *words) as base:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", base)
+        yield base
+
+
+def promoter(version: int, how: str, start: Path, log: Path, rounds: int) -> "subprocess.Popen[bytes]":
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.promoter", NAME, str(rounds), str(version), how, str(start)],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=dict(os.environ),
+        )
+
+
+def until(log: Path, word: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while word not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def read() -> History:
+    known = history.read(NAME, ALIAS)
+    assert known is not None
+    return known
+
+
+RACES = [
+    ("sqlite", "locked", 40),
+    ("postgresql", "locked", 40),
+    # What a store without a lock rests on, such as a tracking server.
+    ("sqlite", "bare", 20),
+    ("postgresql", "bare", 20),
+    ("http", "bare", 20),
+]
+
+
+@pytest.mark.parametrize(("uri", "how", "rounds"), RACES, indirect=["uri"])
+def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path: Path) -> None:
+    logs = [tmp_path / f"promoter{version}.log" for version in (1, 2)]
+    start = tmp_path / "start"
+    racing = [promoter(version, how, start, log, rounds) for version, log in zip((1, 2), logs, strict=True)]
+    for log, process in zip(logs, racing, strict=True):
+        until(log, "ready", process)
+    start.touch()
+    seen: set[str | None] = set()
+    gaps = 0
+    while any(process.poll() is None for process in racing):
+        try:
+            found = history.holder(NAME, ALIAS)
+        except MlflowException:  # the store was busy
+            continue
+        gaps += found is None and bool(seen - {None})
+        seen.add(found)
+    texts = [log.read_text() for log in logs]
+    assert [process.returncode for process in racing] == [0, 0], "\n".join(texts)
+    wrote = [[int(line.split()[1]) for line in text.splitlines() if line.startswith("wrote")] for text in texts]
+    lost = sum(line.startswith("lost") for text in texts for line in text.splitlines())
+
+    # Nobody overwrote anybody: each of the entries that a promoter believes it wrote is there, and no other.
+    known = read()
+    assert [len(numbers) for numbers in wrote] == [rounds, rounds]
+    assert sorted(wrote[0] + wrote[1]) == list(range(1, 2 * rounds + 1)) == [entry.number for entry in known.entries]
+    for version, numbers in enumerate(wrote, start=1):
+        by_it = [entry for entry in known.entries if entry.who == str(version)]
+        assert [entry.number for entry in by_it] == numbers
+        assert [entry.decision_sha256 for entry in by_it] == [f"{version}-{n}" for n in range(rounds)]
+    # Each knows whom it displaced, and the alias was on a version from the first entry to the last, and is where it
+    # belongs.
+    assert [entry.before for entry in known.entries[1:]] == [entry.after for entry in known.entries[:-1]]
+    assert gaps == 0
+    assert seen <= {None, "1", "2"}
+    assert history.holder(NAME, ALIAS) == known.entries[-1].after
+    print(f"{how} at {uri}: {lost} times somebody else was first")
+    assert lost > 0 or how == "locked"  # else there was no race
+
+
+@pytest.mark.parametrize("uri", ["sqlite", "postgresql"], indirect=True)
+def test_the_lock_is_held_by_one_and_not_waited_for_for_ever(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with store.exclusive("it"):
+            held.set()
+            assert done.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 1.0)
+    began = time.monotonic()
+    with store.exclusive("it"):  # as if the holder had been stopped
+        assert time.monotonic() - began >= 0.9
+    done.set()
+    holder.join()
+    monkeypatch.setattr(store, "_LOCK_WAIT_S", 30.0)
+    began = time.monotonic()
+    with store.exclusive("it"):
+        assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("uri", ["sqlite", "postgresql", "http"], indirect=True)
+def test_promoters_killed_again_and_again_leave_nothing_locked_and_nothing_half_done(uri: str, tmp_path: Path) -> None:
+    how = "bare" if uri.startswith("http") else "locked"
+    (tmp_path / "start").touch()
+    believed: set[tuple[str, str]] = set()
+    for round_ in range(6):
+        log = tmp_path / f"killed{round_}.log"
+        process = promoter(1 + round_ % 2, how, tmp_path / "start", log, rounds=10_000)
+        until(log, "wrote", process)
+        time.sleep(0.03 * round_)
+        process.kill()
+        process.wait()
+        lines = log.read_text().splitlines()
+        believed |= {(line.split()[1], str(1 + round_ % 2)) for line in lines if line.startswith("wrote")}
+    known = read()  # which checks the chain
+    assert believed <= {(str(entry.number), entry.who) for entry in known.entries}
+    history.follow(known)
+    assert history.holder(NAME, ALIAS) == known.entries[-1].after
+    # The next one is held up by nobody.
+    log = tmp_path / "last.log"
+    assert promoter(1, how, tmp_path / "start", log, rounds=1).wait(timeout=120) == 0, log.read_text()
+    assert read().entries[-1].who == "1"
+    assert history.holder(NAME, ALIAS) == "1"
