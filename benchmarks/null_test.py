@@ -17,9 +17,10 @@ import pandas as pd
 
 from eusml.commands.cross_validate import out_of_fold_answers
 from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
-from eusml.commands.evaluate import held_out_cases, measured
+from eusml.commands.evaluate import measured
+from eusml.commands.fitted import fitted_model
 from eusml.commands.job import Job, open_job
-from eusml.commands.train import trained_model
+from eusml.commands.reported import held_out_cases
 from eusml.commands.tune import open_study
 from eusml.config import Config, load_config, with_settings
 from eusml.data.prepare import Prepared
@@ -62,7 +63,7 @@ def best_on_the_test_cases(job: Job, data: CrossValidationData, config: Config) 
         found = []
         for record in open_study(job, study, name, config).records():
             tried = with_settings(shortened(config, config.tune.epochs_frac), record.settings)
-            model = trained_model(job, study, f"{name}-trial{record.number}", tried, keep=False)
+            model = fitted_model(job, study, f"{name}-trial{record.number}", tried, keep=False)
             answers = measured(job, study, model, tried, held_out_cases(study)).predictions["test"]
             found.append((auroc(answers)[0], answers))
         chosen.append(max(found, key=lambda pair: pair[0])[1])

@@ -17,9 +17,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from eusml.commands.data import study_data
-from eusml.commands.evaluate import further_cases, measured
+from eusml.commands.evaluate import measured
+from eusml.commands.fitted import fitted_model
 from eusml.commands.job import open_job
-from eusml.commands.train import trained_model
+from eusml.commands.reported import further_cases
 from eusml.commands.tune import tuned
 from eusml.config import Config, load_config
 from eusml.evaluation import bootstrap
@@ -50,7 +51,7 @@ def answers(work: Path, seed: int) -> dict[str, pd.DataFrame]:
         study, as_it_stands = study_data(job), config.arm_configs()[ARM]
         found: dict[str, Config] = {"as it stands": as_it_stands, "tuned": tuned(job, study, ARM, as_it_stands)}
         fresh = further_cases(job, config.data)
-        networks = {name: trained_model(job, study, name, one, keep=False) for name, one in found.items()}
+        networks = {name: fitted_model(job, study, name, one, keep=False) for name, one in found.items()}
         return {
             name: measured(job, study, network, found[name], fresh).predictions["fresh"]
             for name, network in networks.items()

@@ -9,13 +9,11 @@ from eusml.commands.data import StudyData, study_at
 from eusml.commands.evaluate import (
     HOLDOUT,
     Evaluation,
-    Reported,
     cases_digest_tag,
     digest_tag,
-    further_cases,
-    held_out_cases,
 )
 from eusml.commands.job import Job
+from eusml.commands.reported import Reported, further_cases, held_out_cases
 from eusml.config import DataConfig
 from eusml.data.images import Preparation
 from eusml.data.ingest import preparation_of

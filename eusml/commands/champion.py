@@ -8,8 +8,8 @@ import pandas as pd
 
 from eusml.commands.candidate import Candidate, deciding_cases
 from eusml.commands.data import StudyData
-from eusml.commands.evaluate import Reported
 from eusml.commands.job import Job
+from eusml.commands.reported import Reported
 from eusml.commands.terminal import progress, say
 from eusml.errors import CheckpointError, DataError, TrackingError
 from eusml.evaluation import champion_rules as rules

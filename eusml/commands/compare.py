@@ -9,8 +9,9 @@ import pandas as pd
 
 from eusml.commands.compared import Compared, compared_arms, compared_runs, stored_evaluations
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.evaluate import LAYERS, Evaluation, Reported, evaluation, predictions, reported_cases
+from eusml.commands.evaluate import LAYERS, Evaluation, evaluation
 from eusml.commands.job import Job, open_job, run_stage
+from eusml.commands.reported import Reported, predictions, reported_cases
 from eusml.commands.terminal import say
 from eusml.commands.train import trained_model
 from eusml.commands.tune import settled

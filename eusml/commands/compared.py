@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eusml.commands.evaluate import ARM, PREPARATION, Evaluation, cases_digest_tag, digest_tag, read_predictions
+from eusml.commands.evaluate import ARM, PREPARATION, Evaluation, cases_digest_tag, digest_tag
 from eusml.commands.job import Job
+from eusml.commands.reported import read_predictions
 from eusml.commands.terminal import say
 from eusml.errors import DataError, TrackingError
 from eusml.evaluation.alignment import same_cases

@@ -10,22 +10,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from eusml.commands.calibrate import on_other_folds
 from eusml.commands.compare import Parts, baseline_answers, compare
 from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
 from eusml.commands.evaluate import (
     LAYERS,
     Evaluation,
-    Reported,
     evaluation_tags,
-    further_cases,
-    held_out_cases,
     log_measures,
     measured,
-    read_predictions,
 )
+from eusml.commands.fitted import TrainedModel, fitted_model
 from eusml.commands.job import Job, run_stage
+from eusml.commands.reported import Reported, further_cases, held_out_cases, read_predictions
 from eusml.commands.terminal import say
-from eusml.commands.train import TrainedModel, trained_model
 from eusml.commands.tune import settled
 from eusml.config import Config
 from eusml.data.manifest import table_digest
@@ -57,7 +55,7 @@ def out_of_fold_answers(job: Job, data: CrossValidationData, arm: str, config: C
     for outer, study in data.folds:
         name = outer.name(arm)
         sized, best = settled(job, study, name, config)
-        model = trained_model(job, sized, name, best, keep=False)
+        model = fitted_model(job, sized, name, best, keep=False)
         held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]
         answers.append(_of_fold(held_out, outer))
     return pd.concat(answers, ignore_index=True)
@@ -67,7 +65,8 @@ def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Conf
     """One arm: its answers to all cases, and the network that is kept."""
     answers = out_of_fold_answers(job, data, arm, config)
     study, best = settled(job, data.whole, arm, config)
-    model = trained_model(job, study, arm, best)
+    by = None if best.calibrate.cases == "none" else on_other_folds(answers)
+    model = fitted_model(job, study, arm, best, keep=True, calibrator=by)
     further = further_cases(job, best.data)
     beyond = measured(job, study, model, best, further) if further else None
     return _pooled(job, data, model, answers, beyond)
@@ -86,7 +85,7 @@ def _pooled(
     inputs = {
         **data.key,
         "answers": table_digest(answers),
-        "weights": model.bundle.spec.weights_sha256,
+        "model": model.bundle.spec.digest,
         "settings": settings.model_dump(mode="json"),
     }
     key = fingerprint("cross_validate", inputs, LAYERS)

@@ -3,33 +3,27 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
-from eusml.commands.cohort import prepare_once
 from eusml.commands.data import StudyData, study_data
+from eusml.commands.fitted import TrainedModel
 from eusml.commands.job import Job, open_job, run_stage
+from eusml.commands.reported import Reported, predictions, read_predictions, reported_cases
 from eusml.commands.terminal import progress, say
-from eusml.commands.train import TrainedModel, trained_model
+from eusml.commands.train import trained_model
 from eusml.commands.tune import settled
-from eusml.config import Config, DataConfig, EvaluateConfig
-from eusml.data.manifest import table_digest
-from eusml.data.prepare import Prepared
-from eusml.data.sources import phantom_cohort
-from eusml.data.sources.phantom import Which
+from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
-from eusml.tables import read_csv
 from eusml.tracking import runs
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 LAYERS = ("data", "learning", "evaluation")
 HOLDOUT = "holdout"
@@ -37,24 +31,6 @@ ARM = "eusml.arm"
 """Tag of an evaluation run: name of the network's arm."""
 PREPARATION = "eusml.preparation"
 """Tag of an evaluation run: how its images were prepared, which decides their pixels."""
-
-
-@dataclass(frozen=True)
-class Reported:
-    """Cases that a network is measured on."""
-
-    table: pd.DataFrame
-    images: "NDArray[np.uint8]"
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of who they are and what the network is shown of them."""
-        return table_digest(self.table)
-
-    @property
-    def cases_digest(self) -> str:
-        """SHA-256 of who they are, whatever the size of their prepared images."""
-        return table_digest(self.table.drop(columns="pixels_sha256"))
 
 
 @dataclass(frozen=True)
@@ -87,33 +63,6 @@ def run(config: Config) -> None:
         evaluation(job, study, trained_model(job, study, arm, config), config)
 
 
-def reported_cases(job: Job, study: StudyData, settings: DataConfig) -> dict[str, Reported]:
-    """The held-out cases, if any are; for the phantom, further ones to choose on (`val`) and to report (`fresh`)."""
-    return held_out_cases(study) | further_cases(job, settings)
-
-
-def held_out_cases(study: StudyData) -> dict[str, Reported]:
-    """Partition `test` alone; nothing where nobody is held out."""
-    rows = study.split.indices("test")
-    return {"test": _rows(study.prepared, rows)} if len(rows) else {}
-
-
-def further_cases(job: Job, settings: DataConfig) -> dict[str, Reported]:
-    """Partitions `val` and `fresh` of the phantom, which are independent of the study's own cases."""
-    cases = {}
-    if settings.source == "phantom":
-        counts: dict[str, tuple[Which, int]] = {
-            "val": ("selection", settings.phantom.selection_cases),
-            "fresh": ("fresh", settings.phantom.fresh_cases),
-        }
-        for part, (which, count) in counts.items():
-            if count:
-                drawn = phantom_cohort(settings, job.work_dir, which, lambda items: progress(items, "render"))
-                prepared = prepare_once(job, drawn, settings)
-                cases[part] = _rows(prepared, np.arange(len(prepared.images)))
-    return cases
-
-
 def evaluation(job: Job, study: StudyData, model: TrainedModel, config: Config) -> Evaluation:
     """Measure one network on all cases that may be reported of it, or take its measures from the finished run."""
     return measured(job, study, model, config, reported_cases(job, study, config.data))
@@ -128,7 +77,7 @@ def measured(
     inputs = {
         **study.key,
         "cases": digests,
-        "weights": model.bundle.spec.weights_sha256,
+        "model": model.bundle.spec.digest,
         "settings": settings.model_dump(mode="json"),
     }
     key = fingerprint("evaluate", inputs, LAYERS)
@@ -181,27 +130,6 @@ def digest_tag(part: str) -> str:
 def cases_digest_tag(part: str) -> str:
     """Tag of an evaluation run: `Reported.cases_digest` of one partition."""
     return f"eusml.{part}_cases_digest"
-
-
-def _rows(prepared: Prepared, rows: "NDArray[np.int64]") -> Reported:
-    return Reported(prepared.manifest.table.iloc[rows].reset_index(drop=True), prepared.images[rows])
-
-
-def predictions(cases: pd.DataFrame, y_score: "NDArray[np.float64]", threshold: float) -> pd.DataFrame:
-    """Table of answers: case_id, patient_id, y_true, y_score (probability of the positive class), y_pred.
-
-    Where the audit tied patients together because their pictures are the same, `patient_id` is that of the first: two
-    copies of a picture are no two observations, and intervals resample patients.
-    """
-    table = cases[["case_id", "patient_id", "y_true"]].copy()
-    if "group_id" in cases.columns:
-        table["patient_id"] = cases["group_id"]
-    return table.assign(y_score=y_score, y_pred=(y_score >= threshold).astype(np.int64))
-
-
-def read_predictions(path: Path) -> pd.DataFrame:
-    """What `predictions` made, from its CSV; a patient may be called `007` or `NA`, and no cell is empty."""
-    return read_csv(path, ["case_id", "patient_id"])
 
 
 def _predict(model: TrainedModel, reported: Reported, threshold: float, part: str) -> pd.DataFrame:

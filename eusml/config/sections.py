@@ -144,6 +144,19 @@ class TrainConfig(Section):
     """Seed of initial weights, order and on-line augmentation."""
 
 
+class CalibrateConfig(Section):
+    """How the probabilities of a model that is kept are calibrated, on cases that it was not trained on."""
+
+    cases: Literal["inner_folds", "val", "none"] = "inner_folds"
+    """`inner_folds`: every training case is answered by a network that was trained on the other folds, which costs that
+    many trainings more; `val`: the further cases that choices are made on, which only the phantom brings. In nested
+    cross-validation it is the outer folds that answer, whatever stands here but `none`."""
+    folds: Annotated[int, Field(ge=2)] = 3
+    """Inner folds of the training partition, stratified, patients whole."""
+    seed: Seed = 0
+    """Seed of the folds."""
+
+
 class EvaluateConfig(Section):
     """What is computed on the reported cases."""
 
@@ -177,6 +190,21 @@ class CompareConfig(Section):
     Only the entry point `compare` reads it."""
 
 
+class PredictConfig(Section):
+    """Asking a registered model about images; only the entry point `predict` reads it."""
+
+    images: Path | None = None
+    """A folder of images, or a CSV with a column `image` (relative to it), optionally `case_id` and a box."""
+    model: Annotated[str, Field(pattern=r"^models:/.+")] = "models:/eusml-resnet34@champion"
+    """Address of the model in the registry: `models:/NAME@ALIAS` or `models:/NAME/VERSION`."""
+    output: Path = Path("predictions")
+    """Folder for `predictions.csv` and `contact_sheet.html`; pictures and names of files go nowhere else."""
+    error_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """Share of cases of each class whose prediction set may lack it."""
+    explain: bool = True
+    """Show in the contact sheet where the network looked."""
+
+
 class Arm(Section):
     """One network of the study; what is left out stands as in `train`."""
 
@@ -200,9 +228,11 @@ class Config(Section):
     tune: TuneConfig = TuneConfig()
     arms: tuple[Arm, ...] = ()
     """Networks that `main`, `compare` and `promote` work on; none means the one that `train` describes."""
+    calibrate: CalibrateConfig = CalibrateConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     compare: CompareConfig = CompareConfig()
     promote: PromoteConfig = PromoteConfig()
+    predict: PredictConfig = PredictConfig()
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
 

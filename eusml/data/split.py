@@ -108,7 +108,7 @@ def everyone(manifest: Manifest) -> Split:
 
 
 def inner_folds(
-    manifest: Manifest, split: Split, folds: int, repeats: int, seed: int
+    manifest: Manifest, split: Split, folds: int, repeats: int, seed: int, setting: str = "tune.folds"
 ) -> "list[tuple[NDArray[np.int64], NDArray[np.int64]]]":
     """Folds of the training partition alone: stratified per class, patients and pictures whole.
 
@@ -124,13 +124,13 @@ def inner_folds(
     rows = split.indices("train")
     part = replace(manifest, table=manifest.table.iloc[rows].reset_index(drop=True))
     table = part.table[_COLUMNS].assign(patient_id=_groups(part))
-    _check_folds(table, folds, "tune.folds")
+    _check_folds(table, folds, setting)
     pairs: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
     for repeat in range(repeats):
         drawn = StratifiedGroupKFold(folds, shuffle=True, random_state=seed + repeat)
         for train, val in drawn.split(np.zeros(len(table)), table["label"], groups=table["patient_id"]):
             if len(set(table["label"].iloc[val])) < 2 or len(set(table["label"].iloc[train])) < 2:
-                raise DataError(f"an inner fold of {folds} would hold one class only; fewer tune.folds are needed")
+                raise DataError(f"an inner fold of {folds} would hold one class only; fewer {setting} are needed")
             pairs.append((train.astype(np.int64), val.astype(np.int64)))
     return pairs
 

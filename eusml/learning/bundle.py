@@ -16,11 +16,13 @@ from torch import nn
 
 from eusml.config import ARCHS, Arch
 from eusml.data.images import Preparation
+from eusml.data.quality import QualityReference
 from eusml.errors import CheckpointError
 from eusml.files import written_whole
 from eusml.learning.batches import Normalisation, to_device, to_grey
 from eusml.learning.model import empty_network
 from eusml.learning.predict import turned
+from eusml.learning.temperature import Calibration, tempered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,6 +51,15 @@ class ModelSpec:
     synthetic: bool
     """Trained on synthetic images: says nothing about patients."""
     weights_sha256: str = ""
+    calibration: Calibration | None = None
+    """What makes the network's answers into probabilities that hold; None leaves them as they are."""
+    quality: QualityReference | None = None
+    """What the training images are like, to warn of others; None where that was not measured."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides what is answered, weights included."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -65,7 +76,7 @@ class Bundle:
         """Probability of the positive class for prepared images uint8 [N, S, S]; float64 [N], 0-1.
 
         In fp32 on the CPU and one image at a time: convolution kernels are chosen by batch size, and an answer
-        must not depend on which other images were asked about.
+        must not depend on which other images were asked about. Calibrated, where the model is.
         """
         assert images.shape[1:] == (self.spec.preparation.size_px,) * 2, images.shape
         normalise, views = Normalisation(self.spec.mean, self.spec.std), self.spec.views
@@ -75,7 +86,9 @@ class Bundle:
             .item()
             for image in progress(to_device(np.ascontiguousarray(images), torch.device("cpu")))
         ]
-        return np.array(answers, dtype=np.float64)
+        scores = np.array(answers, dtype=np.float64)
+        calibration = self.spec.calibration
+        return scores if calibration is None else tempered(scores, calibration.temperature)
 
 
 def save_bundle(folder: Path, network: nn.Module, spec: ModelSpec) -> ModelSpec:
@@ -117,14 +130,25 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
 
 
+def _read_calibration(fields: dict[str, Any] | None) -> Calibration | None:
+    if fields is None:
+        return None
+    answers = {"y_true": tuple(fields["y_true"]), "y_score": tuple(fields["y_score"])}
+    return Calibration(**{**fields, **answers})
+
+
 def _read_spec(path: Path) -> ModelSpec:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         how = fields["preparation"]
-        preparation = Preparation(**{**how, "grey_range": tuple(how["grey_range"])})
-        spec = ModelSpec(
-            **{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"]), "preparation": preparation}
-        )
+        read = {
+            "mean": tuple(fields["mean"]),
+            "std": tuple(fields["std"]),
+            "preparation": Preparation(**{**how, "grey_range": tuple(how["grey_range"])}),
+            "calibration": _read_calibration(fields["calibration"]),
+            "quality": None if fields["quality"] is None else QualityReference.from_dict(fields["quality"]),
+        }
+        spec = ModelSpec(**{**fields, **read})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"model description {path} cannot be read: {error!r}") from None
     if spec.arch not in ARCHS:

@@ -23,6 +23,7 @@ train: {{epochs: {epochs}, batch_size: 8, checkpoint_every_s: 0.0, threads: 1}}
 arms:
   - {{name: resnet34, arch: resnet34}}
   - {{name: resnet50, arch: resnet50, epochs: 1}}
+calibrate: {{cases: val}}
 evaluate: {{bootstrap_samples: 100}}
 # Of six cases and two epochs nothing can be asked.
 promote: {{policy: {{sensitivity_floor: 0.0, auroc_floor: 0.0, calibration_error_cap: 1.0, require_git: any}}}}

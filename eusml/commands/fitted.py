@@ -1,0 +1,284 @@
+"""One network, trained: its curves, and the model as files that hold no code."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from eusml.commands.augment import expanded_training_images
+from eusml.commands.cohort import shows_images
+from eusml.commands.data import StudyData
+from eusml.commands.job import Job, run_stage
+from eusml.commands.terminal import progress_bar, say
+from eusml.config import Config, TrainConfig, flatten
+from eusml.data.images import encode_png
+from eusml.data.ingest import preparation_of
+from eusml.data.manifest import box_of
+from eusml.data.quality import QualityReference, measure_reference
+from eusml.data.split import Partition
+from eusml.digests import fingerprint
+from eusml.errors import CheckpointError, DataError, TrackingError
+from eusml.evaluation import figures
+from eusml.files import written_whole
+from eusml.learning.batches import LabelledImages, Normalisation
+from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
+from eusml.learning.temperature import Calibration
+from eusml.learning.train import EpochResult, FitResult, fit
+from eusml.runtime import choose_compute, machine_key, make_deterministic
+from eusml.tables import read_csv, to_csv_text
+from eusml.tracking import registry, runs
+
+LAYERS = ("data", "learning")
+_STATE, _CURVES = "state.pt", "curves.csv"
+_ANSWERS = "eusml.model_digest"
+"""Tag of a training run: `ModelSpec.digest`, of all that decides what the model answers."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network and where it is recorded."""
+
+    arm: str
+    bundle: Bundle
+    run_id: str
+    model_id: str | None
+    """MLflow's logged model; None for a network that is not kept."""
+    settings: TrainConfig
+    """How it was trained."""
+    history: pd.DataFrame
+    """One row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds."""
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """How the probabilities of a network that is trained now are to be calibrated."""
+
+    key: Mapping[str, Any]
+    """What decides the result beside the network."""
+    calibrate: Callable[[Bundle], Calibration]
+    """From the network, whose own answers are not calibrated yet."""
+
+
+def fitted_model(
+    job: Job, study: StudyData, arm: str, config: Config, *, keep: bool, calibrator: Calibrator | None = None
+) -> TrainedModel:
+    """The network of one arm: trained now, continued after a kill, or taken from the finished run.
+
+    Args:
+        job: the running job.
+        study: images, and who is trained on.
+        arm: what to call it.
+        config: its settings.
+        keep: whether it goes to the store as a model that can be served; else only the work folder has it.
+        calibrator: makes what it says into probabilities that hold; None leaves them as the network gives them.
+    """
+    manifest, settings, served = study.prepared.manifest, config.train, _served(config)
+    images = _training_images(job, study, config)
+    make_deterministic(settings.threads)  # now, because the number of threads is part of the key
+    fit_key = fingerprint("fit", _inputs(study, config), LAYERS)
+    # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
+    inputs = {"fit": fit_key, "served": served, "keep": keep, "calibrator": calibrator and calibrator.key}
+    key = fingerprint("train", inputs, (*LAYERS, "tracking"))
+    folder = job.work_dir / "train" / fit_key[:16]
+    tags = runs.common_tags(
+        "train", arch=settings.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=key
+    )
+
+    def make(run: runs.Run) -> TrainedModel:
+        run.params({f"cfg.{name}": value for name, value in flatten(settings, "train.").items()})
+        trained_on = manifest.table.iloc[study.split.indices("train")]
+        run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
+        result = _fit(run, arm, images, study, settings, fit_key, folder)
+        bundle, history = _saved(run, study, arm, config, result, folder, calibrator, keep=keep)
+        model_id = _log_model(run, study, arm, config, folder) if keep else None
+        return TrainedModel(arm, bundle, run.run_id, model_id, config.train, history)
+
+    def reuse(finished: runs.FinishedRun) -> TrainedModel | None:
+        return _reuse(finished, arm, settings, folder)
+
+    # A network that is not kept is a step on the way to another one, and has a run of its own below that one's.
+    stage = "train" if keep else "train a fold"
+    return run_stage(job, stage, f"train {arm}", key, tags, make=make, reuse=reuse)
+
+
+def _training_images(job: Job, study: StudyData, config: Config) -> LabelledImages:
+    return expanded_training_images(job, study, config.augment) if config.train.offline else _partition(study, "train")
+
+
+def _partition(study: StudyData, part: Partition) -> LabelledImages:
+    rows = study.split.indices(part)
+    return LabelledImages(study.prepared.images[rows], study.prepared.manifest.y_true[rows])
+
+
+def _inputs(study: StudyData, config: Config) -> Mapping[str, Any]:
+    """What decides the weights."""
+    settings = config.train
+    return {
+        **study.key,
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
+        "augment": config.augment.model_dump(mode="json") if settings.offline else None,
+        "machine": machine_key(choose_compute(settings.device, settings.precision)),
+    }
+
+
+def _served(config: Config) -> dict[str, Any]:
+    """What decides, beside the weights, how the model answers: fields of `ModelSpec`."""
+    return {
+        "preparation": preparation_of(config.data),
+        "threshold": config.evaluate.threshold,
+        "views": config.evaluate.views,
+    }
+
+
+def _fit(
+    run: runs.Run,
+    arm: str,
+    train: LabelledImages,
+    study: StudyData,
+    settings: TrainConfig,
+    key: str,
+    folder: Path,
+) -> FitResult:
+    compute = choose_compute(settings.device, settings.precision)
+    say(f"  {settings.arch}: {len(train.images)} images, {settings.epochs} epochs on {compute.describe()}")
+    known = _finished_fit(folder)
+    with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
+
+        def on_epoch(result: EpochResult) -> None:
+            # `curve/test_…` is for the eye; the reported result is `test/…` on the evaluation run.
+            measured = {f"curve/{name}": value for name, value in asdict(result).items() if name != "epoch"}
+            curve.add(result.epoch, measured)
+            bar.set_postfix_str(f"loss {result.train_loss:.3f}, accuracy {result.train_accuracy:.2f}")
+            bar.update()
+
+        if known is not None:
+            for row in known.history:
+                on_epoch(row)
+            say("  the weights are those that an earlier start of the same training left in the work folder")
+            return known
+        result = fit(
+            train,
+            _partition(study, "test") if len(study.split.indices("test")) else None,
+            settings,
+            job=key,
+            state_path=folder / _STATE,
+            on_epoch=on_epoch,
+            originals=_partition(study, "train"),
+        )
+    if result.resumed_after:
+        say(f"  went on after epoch {result.resumed_after} of an earlier start")
+        run.tags({"eusml.resumed_after_epoch": str(result.resumed_after)})
+    return result
+
+
+def _saved(
+    run: runs.Run,
+    study: StudyData,
+    arm: str,
+    config: Config,
+    result: FitResult,
+    folder: Path,
+    calibrator: Calibrator | None,
+    *,
+    keep: bool,
+) -> tuple[Bundle, pd.DataFrame]:
+    """Curves and bundle in the work folder, and what the run says of them."""
+    manifest = study.prepared.manifest
+    history = pd.DataFrame([asdict(row) for row in result.history])
+    # First the curves: a bundle in the work folder says that the training is at its end.
+    with written_whole(folder / _CURVES) as file:
+        file.write(to_csv_text(history).encode())
+    spec = save_bundle(
+        folder / registry.BUNDLE,
+        result.network,
+        ModelSpec(
+            arch=config.train.arch,
+            channels=len(result.normalisation.mean),
+            mean=result.normalisation.mean,
+            std=result.normalisation.std,
+            positive_class=manifest.positive_class,
+            negative_class=manifest.negative_class,
+            synthetic=manifest.synthetic,
+            quality=_quality(study, config) if keep else None,
+            **_served(config),
+        ),
+    )
+    # Weights and curves lie in the work folder now; the state was only there to survive a kill.
+    (folder / _STATE).unlink(missing_ok=True)
+    run.table(history, _CURVES)
+    run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
+    bundle = load_bundle(folder / registry.BUNDLE)
+    if calibrator is not None:
+        calibration = calibrator.calibrate(bundle)
+        save_bundle(folder / registry.BUNDLE, bundle.network, replace(spec, calibration=calibration))
+        bundle = load_bundle(folder / registry.BUNDLE)
+        run.metrics({"calibration/temperature": calibration.temperature})
+        say(f"  calibrated on {calibration.cases}: temperature {calibration.temperature:.2f}")
+    run.tags({"eusml.weights_sha256": spec.weights_sha256, _ANSWERS: bundle.spec.digest})
+    return bundle, history
+
+
+def _quality(study: StudyData, config: Config) -> QualityReference | None:
+    """What the originals of the training partition are like; None, said so, where they are too few to tell."""
+    rows = study.split.indices("train")
+    images = study.prepared.images[rows]
+    # A table without boxes does not say how large the pictures were: then what needs no enlarging is large enough.
+    whole = (config.data.image_size_px,) * 2
+    table = study.prepared.manifest.table.iloc[rows]
+    boxes = [box_of(row) for row in table.to_dict("records")]
+    # Copies of a picture, and pictures of one patient, are left out together.
+    together = pd.factorize(table["group_id" if "group_id" in table.columns else "patient_id"])[0].tolist()
+    try:
+        return measure_reference(images, [whole if box is None else box[2:] for box in boxes], together)
+    except DataError as error:
+        say(f"  the model will not warn of unusual images: {error}")
+        return None
+
+
+def _log_model(run: runs.Run, study: StudyData, arm: str, config: Config, folder: Path) -> str:
+    # The model is passed on to others, so its example is a patient's picture only where pictures may be shown.
+    shown = shows_images(config, synthetic=study.prepared.manifest.synthetic)
+    example = study.prepared.images[0] if shown else np.zeros_like(study.prepared.images[0])
+    model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
+    run.tags({"eusml.model_id": model_id})
+    return model_id
+
+
+def _finished_fit(folder: Path) -> FitResult | None:
+    """The end of a training that an earlier start did not live to record, or recorded to be served otherwise."""
+    try:
+        bundle = load_bundle(folder / registry.BUNDLE)
+        history = _read_curves(folder / _CURVES)
+    except (CheckpointError, OSError, ValueError):
+        return None
+    rows = tuple(EpochResult(**{str(k): v for k, v in row.items()}) for row in history.to_dict("records"))
+    return FitResult(bundle.network, Normalisation(bundle.spec.mean, bundle.spec.std), rows, resumed_after=0)
+
+
+def _reuse(finished: runs.FinishedRun, arm: str, settings: TrainConfig, folder: Path) -> TrainedModel | None:
+    """The model from the work folder or else from the store; None when neither is sound."""
+    model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get(_ANSWERS)
+    if expected is None:
+        return None
+    places: list[Callable[[], Path]] = [lambda: folder / registry.BUNDLE]
+    if model_id is not None:
+        places.append(lambda: registry.fetch_bundle(model_id, folder / "fetched"))
+    try:
+        history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
+    except TrackingError:
+        return None
+    for place in places:
+        try:
+            bundle = load_bundle(place())
+        except (CheckpointError, TrackingError):
+            continue
+        if bundle.spec.digest == expected:
+            return TrainedModel(arm, bundle, finished.run_id, model_id, settings, history)
+    return None
+
+
+def _read_curves(path: Path) -> pd.DataFrame:
+    return read_csv(path)
