@@ -74,14 +74,14 @@ def test_a_version_carries_the_digest_of_its_files_and_its_run_their_list(regist
 
 def test_a_sound_version_is_loaded_and_says_so(registered: RegisteredVersion, stored: Path) -> None:
     model = mlflow.pyfunc.load_model(f"models:/{NAME}/1")
-    assert model.unwrap_python_model().version == f"{NAME}/1"
+    assert model.unwrap_python_model().asked.version == "1"
     assert versions.verified_files(registered) == len(file_digests(stored))
     assert versions.verified_bundle(registered).spec.weights_sha256 == registered.tags[versions.WEIGHTS]
     # What MLflow and Python leave in the folder while they load it is no damage.
     (stored / "code" / "__pycache__").mkdir()
     (stored / "code" / "__pycache__" / "x.pyc").write_bytes(b"x")
     assert (stored / integrity.META).is_file()
-    assert verified_version(stored) == f"{NAME}/1"
+    assert verified_version(stored) == (NAME, "1")
 
 
 def truncated(stored: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_damaged_model_is_refused_to_promote_to_roll_back_to_and_to_load(
             (stored / place).unlink()
         for place, data in whole.items():
             (stored / place).write_bytes(data)
-    assert verified_version(stored) == f"{NAME}/1"
+    assert verified_version(stored) == (NAME, "1")
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_single_bits_flipped_at_200_places_of_the_weights_are_all_refused(
                     refused[name] += 1
             flip(file, int(place), bit)
     assert refused == {"promote": FLIPS, "load": FLIPS}
-    assert verified_version(stored) == f"{NAME}/1"
+    assert verified_version(stored) == (NAME, "1")
 
 
 def flip(file: BinaryIO, place: int, bit: int) -> None:
@@ -207,10 +207,10 @@ def test_without_a_registry_to_ask_a_model_does_not_call_itself_verified(
 ) -> None:  # fmt: skip
     mlflow.pyfunc.load_model(f"models:/{NAME}/1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert verified_version(stored) == f"{NAME}/1 (unverified)"
+    assert verified_version(stored) == (NAME, "1 (unverified)")
     assert "no registry could be asked" in caplog.text
     (stored / integrity.META).unlink()
-    assert verified_version(stored) == "unregistered"
+    assert verified_version(stored) == ("unregistered", "none")
 
 
 def test_a_version_without_a_digest_is_not_called_verified_and_not_promoted(
@@ -218,14 +218,14 @@ def test_a_version_without_a_digest_is_not_called_verified_and_not_promoted(
 ) -> None:
     made = MlflowClient().create_model_version(NAME, MlflowClient().get_model_version(NAME, "1").source)
     (stored / integrity.META).write_text(f"model_name: {NAME}\nmodel_version: '{made.version}'\n")
-    assert verified_version(stored) == f"{NAME}/{made.version} (unverified)"
+    assert verified_version(stored) == (NAME, f"{made.version} (unverified)")
     bare = versions.version_of(NAME, str(made.version))
     assert bare is not None
     with pytest.raises(CheckpointError, match="no digest"):
         versions.verified_bundle(bare)
     MlflowClient().delete_model_version(NAME, str(made.version))
     assert versions.version_of(NAME, str(made.version)) is None
-    assert verified_version(stored) == f"{NAME}/{made.version} (unverified)"
+    assert verified_version(stored) == (NAME, f"{made.version} (unverified)")
     (stored / integrity.META).unlink()
 
 

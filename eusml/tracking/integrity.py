@@ -94,19 +94,19 @@ def registered_as(folder: Path) -> tuple[str, str] | None:
         return None
 
 
-def verified_version(folder: Path) -> str:
-    """What a loaded model may call itself: `name/version` where the registry bears it out, file by file.
+def verified_version(folder: Path) -> tuple[str, str]:
+    """What a loaded model may call itself, by name and version, where the registry bears it out, file by file.
 
     Returns:
-        `name/version`; `name/version (unverified)` where no registry could be asked or it has recorded no digest;
-        `unregistered` for a model that was not fetched by a registered name.
+        Name and version; the version with `(unverified)` behind it where no registry could be asked or it has recorded
+        no digest; `unregistered` and `none` for a model that was not fetched by a registered name.
 
     Raises:
         CheckpointError: the registry has recorded other files.
     """
     known = registered_as(folder)
     if known is None:
-        return "unregistered"
+        return "unregistered", "none"
     name, version = known
     try:
         tags = _tags_of(name, version)
@@ -115,10 +115,10 @@ def verified_version(folder: Path) -> str:
     else:
         if FILES in tags:
             check_files(f"{name} version {version}", folder, tags[FILES], tags)
-            return f"{name}/{version}"
+            return name, version
         reason = "the registry has recorded no digest of its files"
     logging.getLogger(__name__).warning("%s/%s was not verified: %s", name, version, reason)
-    return f"{name}/{version} ({UNVERIFIED})"
+    return name, f"{version} ({UNVERIFIED})"
 
 
 def _tags_of(name: str, version: str) -> Mapping[str, str]:

@@ -9,36 +9,50 @@ import mlflow
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import Array
 
 from eusml.errors import TrackingError
+from eusml.tracking.asking import Options
 from eusml.tracking.runs import Run
 
 BUNDLE = "bundle"
 """Folder, on disk and inside a logged model, that holds weights and description."""
 
 _REQUIREMENTS = (
-    *("mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pydicom", "python-gdcm"),
-    *("safetensors", "torch", "torchvision"),
+    *("captum", "crepes", "mlflow", "numpy", "opencv-python-headless", "pandas", "pillow", "pydantic", "pydicom"),
+    *("python-gdcm", "safetensors", "scikit-learn", "scipy", "torch", "torchvision"),
 )
-_BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+_TEXTS = Array(DataType.string)
 
 SIGNATURE = ModelSignature(
-    inputs=Schema(
-        [ColSpec("string", "image"), *(ColSpec("double", name, required=False) for name in _BOX)],
-    ),
     outputs=Schema(
         [
-            ColSpec("string", "label"),
-            ColSpec("double", "probability"),
+            ColSpec("string", "case_id", required=False),
+            ColSpec("string", "label", required=False),
+            ColSpec("double", "probability", required=False),
+            ColSpec(_TEXTS, "prediction_set", required=False),
+            ColSpec("boolean", "refer"),
+            ColSpec(_TEXTS, "quality"),
+            ColSpec("string", "explanation", required=False),
+            ColSpec("string", "error", required=False),
             ColSpec("string", "positive_class"),
-            ColSpec("string", "model_version"),
+            ColSpec("double", "threshold"),
+            ColSpec("string", "model"),
+            ColSpec("string", "version"),
             ColSpec("boolean", "synthetic"),
             ColSpec("string", "notice"),
         ]
     ),
+    params=ParamSchema(
+        [
+            ParamSpec("error_rate", "double", Options.error_rate),
+            ParamSpec("explain", "boolean", Options.explain),
+            ParamSpec("tta", "long", Options.views),
+        ]
+    ),
 )
-"""One row per image: a base64 image file in, optionally its lesion box in pixels; see `ServedModel` for the answer."""
+"""What comes back for every image, and what may be asked for; `served_model` says what is sent, and why not here."""
 
 
 def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> str:

@@ -14,6 +14,7 @@ from mlflow.tracking import MlflowClient
 from eusml.errors import CheckpointError, PromotionError, TrackingError
 from eusml.learning.bundle import Bundle, load_bundle
 from eusml.tables import read_csv
+from eusml.tracking.asking import Asked
 from eusml.tracking.integrity import (
     FILES,
     FOLDER,
@@ -172,6 +173,34 @@ def verified_bundle(version: RegisteredVersion, expected: str = "") -> Bundle:
     """
     with _verified(version, expected) as place:
         return load_bundle(place / "artifacts" / BUNDLE)
+
+
+def asked_model(uri: str) -> Asked:
+    """A registered model, verified, to be asked here and now.
+
+    Args:
+        uri: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+
+    Raises:
+        CheckpointError: as `verified_bundle`.
+        TrackingError: the registry has no such version, or the store does not hold it.
+    """
+    version = _addressed(uri)
+    return Asked(verified_bundle(version), version.name, version.version)
+
+
+def _addressed(uri: str) -> RegisteredVersion:
+    address = uri.removeprefix("models:/")
+    name, _, alias = address.partition("@")
+    try:
+        if alias:
+            return _version(MlflowClient().get_model_version_by_alias(name, alias))
+        name, _, number = address.rpartition("/")
+        if not name:
+            raise TrackingError(f"{uri} names no version; write models:/NAME@ALIAS or models:/NAME/VERSION")
+        return _version(MlflowClient().get_model_version(name, number))
+    except MlflowException as error:
+        raise TrackingError(f"{uri} cannot be read from the registry: {error}") from None
 
 
 def verified_files(version: RegisteredVersion) -> int:

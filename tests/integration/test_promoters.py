@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from eusml.tracking import history, store
 from eusml.tracking.history import History
 from eusml.tracking.integrity import FILES
-from tests.integration.test_serving import free_port, started
+from tests.integration.serving import free_port, started
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 NAME, ALIAS = "eusml-raced", "champion"
@@ -39,9 +39,9 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
         return
     port = free_port()
     words = ("server", "--backend-store-uri", address, "-p", str(port), "--host", "127.0.0.1")
-    with started(dict(os.environ), tmp_path / "server.log", port, "/health", *words) as base:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", base)
-        yield base
+    with started(os.environ, tmp_path / "server.log", port, "/health", *words) as found:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", found.base)
+        yield found.base
 
 
 def promoter(version: int, how: str, start: Path, log: Path, rounds: int) -> "subprocess.Popen[bytes]":

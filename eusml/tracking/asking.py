@@ -1,0 +1,135 @@
+"""What a model says of one image: the answer of the served model and of `predict` alike."""
+
+import base64
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eusml.data.boxes import Box
+from eusml.data.images import Picture, prepare_picture, read_picture
+from eusml.data.quality import quality_warnings, region_size
+from eusml.evaluation.conformal import prediction_sets
+from eusml.learning.batches import Normalisation
+from eusml.learning.bundle import Bundle
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NOTICE = "Research software, not for diagnosis."
+SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " + NOTICE
+ERROR_RATE = 0.1
+"""Of prediction sets, unless another one is asked for."""
+_DECODING = Lock()
+"""A served model answers requests in threads. Decoding a large picture takes hundreds of megabytes for a moment, and it
+silences warnings and loggers, which belong to the whole process; a usual one is done in a millisecond."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an answer is wanted."""
+
+    error_rate: float = ERROR_RATE
+    """Share of cases whose prediction set may lack their class, in (0, 1)."""
+    explain: bool = False
+    """Show where the network looked, as a PNG."""
+    views: int = 0
+    """Orientations that the answer is the mean of, 1, 4 or 8; 0 means as the model was evaluated."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model that answers, and what it is called."""
+
+    bundle: Bundle
+    model: str
+    """Registered name, or `unregistered`."""
+    version: str
+
+    def answer(self, content: bytes, box: Box | None, options: Options, name: str) -> dict[str, Any]:
+        """Answer one image file.
+
+        Args:
+            content: the file.
+            box: the lesion in pixels of the stored image; without one the image counts as the region of interest.
+            options: how.
+            name: what to call the image in messages.
+
+        Returns:
+            label; probability (0-1) of positive_class; threshold; prediction_set (labels that cannot be ruled out; None
+            where the model is not calibrated); refer (whether that is not exactly one); quality (warnings); explanation
+            (base64 PNG, or None); error (None); and the fields of `identity`.
+
+        Raises:
+            DataError: the image cannot be read, or the box does not lie inside it.
+        """
+        spec = self.bundle.spec
+        with _DECODING:
+            picture = read_picture(content, name, grey_range=spec.preparation.grey_range, frame=spec.preparation.frame)
+            image = prepare_picture(picture, box, spec.preparation, name)
+        probability = float(self._asked_with(options.views).scores(image[None])[0])
+        labels = self._prediction_set(probability, options)
+        return {
+            "label": spec.positive_class if probability >= spec.threshold else spec.negative_class,
+            "probability": probability,
+            "prediction_set": labels,
+            "refer": labels is None or len(labels) != 1,
+            "quality": self._quality(image, picture, box),
+            "explanation": self._explanation(image) if options.explain else None,
+            "error": None,
+            **self.identity,
+        }
+
+    def refusal(self, error: str) -> dict[str, Any]:
+        """The same fields for an image that cannot be answered, with the reason."""
+        return {
+            "label": None,
+            "probability": None,
+            "prediction_set": None,
+            "refer": True,
+            "quality": [],
+            "explanation": None,
+            "error": error,
+            **self.identity,
+        }
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What stands in every answer: positive_class, threshold, model, version, synthetic, notice."""
+        spec = self.bundle.spec
+        return {
+            "positive_class": spec.positive_class,
+            "threshold": spec.threshold,
+            "model": self.model,
+            "version": self.version,
+            "synthetic": spec.synthetic,
+            "notice": SYNTHETIC_NOTICE if spec.synthetic else NOTICE,
+        }
+
+    def _asked_with(self, views: int) -> Bundle:
+        spec = self.bundle.spec
+        return self.bundle if views in (0, spec.views) else replace(self.bundle, spec=replace(spec, views=views))
+
+    def _prediction_set(self, probability: float, options: Options) -> list[str] | None:
+        spec = self.bundle.spec
+        if spec.calibration is None:
+            return None
+        y_true, y_score = (np.array(values) for values in (spec.calibration.y_true, spec.calibration.y_score))
+        (held,) = prediction_sets(y_true, y_score, np.array([probability]), options.error_rate)
+        return [label for label, holds in zip((spec.negative_class, spec.positive_class), held, strict=True) if holds]
+
+    def _quality(self, image: "NDArray[np.uint8]", picture: Picture, box: Box | None) -> list[str]:
+        reference = self.bundle.spec.quality
+        if reference is None:
+            return []
+        height, width = picture.grey.shape
+        return list(quality_warnings(image, region_size(box, width, height), reference))
+
+    def _explanation(self, image: "NDArray[np.uint8]") -> str:
+        from eusml.learning.explain import grad_cam, overlay_png
+
+        spec = self.bundle.spec
+        heat = grad_cam(self.bundle.network, image, Normalisation(spec.mean, spec.std), 1)
+        return base64.b64encode(overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else "")).decode()
