@@ -25,6 +25,7 @@ COMMANDS = {
     "promote": "register the arms and make the ResNet-34 champion if the policy allows it",
     "rollback": "give the champion's alias back to the champion before",
     "history": "print who was champion when, and by which decision",
+    "predict": "ask a registered model about a folder or a table of images",
 }
 """Entry points: each is the function `run` of the module of its name in `eusml.commands`."""
 
