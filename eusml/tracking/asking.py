@@ -23,8 +23,8 @@ SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " 
 ERROR_RATE = 0.1
 """Of prediction sets, unless another one is asked for."""
 _DECODER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
-"""A served model answers requests in threads. Decoding silences warnings and loggers, which belong to the whole process,
-and takes hundreds of megabytes for a large picture, which the allocator keeps for every thread that ever did it: eight
+"""A served model answers requests in threads. Decoding silences warnings and loggers, which are the process's, and
+takes hundreds of megabytes for a large picture, which the allocator keeps for every thread that ever did it: eight
 such pictures at once took 2.1 GB with a lock, and 0.3 GB in one thread."""
 
 
