@@ -125,6 +125,34 @@ class no_lock:
         pass
 
 
+def test_an_alias_that_another_process_made_at_the_same_moment_is_no_failure(
+    known: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, refusals = MlflowClient.set_registered_model_alias, []
+
+    def refused_once(client: MlflowClient, name: str, alias: str, version: str) -> None:
+        if not refusals:
+            refusals.append(version)
+            real(client, name, alias, "3")  # the other one was first
+            raise MlflowException("UNIQUE constraint failed: registered_model_aliases.alias")
+        real(client, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refused_once)
+    moved(known, 1)
+    assert refusals == ["1"]
+    assert alias_of(known.name) == "1"
+
+
+def test_a_store_that_sets_no_alias_is_said(known: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise MlflowException("the disk is full")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refused)
+    monkeypatch.setattr(history, "_PAUSE_S", 0.0)
+    with pytest.raises(MlflowException, match="the disk is full"):
+        history.append(known, move(1))
+
+
 def test_a_deleted_champion_leaves_its_history_and_no_alias(known: History) -> None:
     later = moved(moved(known, 1), 3)
     client = MlflowClient()

@@ -16,6 +16,7 @@ The run is named by a tag of the registered model that is made with it, in one s
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ HISTORY_RUN = "eusml.history_run"
 """Tag of a registered model: the run that holds its history. Parameter of the run behind its first version, where the
 registered model was made without that tag."""
 _OF = "eusml.history_of"
+_ATTEMPTS, _PAUSE_S = 5, 0.2
 _NOTE = (
     "Who was `champion` of `{name}` when: one parameter per entry, which MLflow lets nobody change. `python -m eusml "
     "history` prints it. Without this run no champion can be moved: do not delete it."
@@ -189,7 +191,7 @@ def _is_followed(known: History) -> bool:
 
 def _follow(name: str, alias: str, run_id: str) -> str | None:
     """Until the history did not change while the alias was set, so that a slow process corrects itself."""
-    was = None
+    was, failures = None, 0
     while True:
         last = _read(name, alias, run_id).champion
         if last is None or not is_there(name, last):
@@ -198,7 +200,14 @@ def _follow(name: str, alias: str, run_id: str) -> str | None:
         if found == last.after:
             return was
         was = was or found or "none"
-        client().set_registered_model_alias(name, alias, last.after)
+        try:
+            client().set_registered_model_alias(name, alias, last.after)
+        except MlflowException:
+            # Of two that set an alias for the first time the store refuses one, which may find it right now or set it.
+            failures += 1
+            if failures == _ATTEMPTS:
+                raise
+            time.sleep(_PAUSE_S)
 
 
 def _write_once(run_id: str, key: str, text: str) -> bool:
