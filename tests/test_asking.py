@@ -64,7 +64,7 @@ def test_an_answer_says_what_it_is_and_what_it_does_not_know(model: ServedModel)
     assert answer["positive_class"] == "GIST"
     assert answer["threshold"] == 0.5
     assert set(answer["prediction_set"]) <= {"GIST", "leiomyoma"}
-    assert answer["refer"] == (len(answer["prediction_set"]) != 1)
+    assert answer["refer"] == (len(answer["prediction_set"]) != 1 or bool(answer["quality"]))
     assert (answer["model"], answer["version"], answer["synthetic"]) == ("eusml-phantom-resnet34", "3", True)
     assert "SYNTHETIC" in answer["notice"]
     assert "not for diagnosis" in answer["notice"]
@@ -230,6 +230,8 @@ def test_odd_images_are_answered_with_a_warning(model: ServedModel) -> None:
     assert any("not like the images it was trained on" in text for text in striped["quality"])
     assert any("too small" in text for text in small["quality"])
     assert all(answer["label"] for answer in (usual, empty, striped, small))
+    # However sure the network is, an image that is like none of its own is for an expert.
+    assert all(answer["refer"] for answer in (empty, striped, small))
 
 
 def test_an_explanation_is_a_picture_and_changes_no_answer(model: ServedModel) -> None:

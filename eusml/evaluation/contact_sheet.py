@@ -37,7 +37,8 @@ def contact_sheet(
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style></head>
 <body><h1>{html.escape(title)}</h1>{mark}<p>{html.escape(DISCLAIMER)}</p>
 <p>Colours show where the network looked (Grad-CAM), which explains no diagnosis. "Refer to an expert": at the error
-rate that was asked for, the image does not tell the classes apart, or is like neither.</p>
+rate that was asked for, the image does not tell the classes apart, is like neither, or is no image of the kind that the
+model knows.</p>
 <div class=sheet>
 {figures}
 </div></body></html>
@@ -51,7 +52,9 @@ def _figure(name: str, answer: Mapping[str, Any], picture: bytes | None) -> str:
     shown = f'<img alt="" src="data:image/png;base64,{base64.b64encode(picture).decode()}">' if picture else ""
     said = f"{answer['label']}, probability of {answer['positive_class']} {answer['probability']:.2f}"
     labels = answer["prediction_set"]
-    if labels is None:
+    if answer["quality"]:
+        tells = "unusual for this model: refer to an expert"
+    elif labels is None:
         tells = "not calibrated: no set of labels can be given"
     elif len(labels) == 1:
         tells = f"only {labels[0]} is not ruled out"

@@ -69,14 +69,16 @@ class Asked:
         spec = self.bundle.spec
         picture, image = _DECODER.submit(self._decoded, content, box, name).result()
         probability = float(self._asked_with(options.views).scores(image[None])[0])
-        labels = self._prediction_set(probability, options)
+        labels, quality = self._prediction_set(probability, options), self._quality(image, picture, box)
+        positive = probability >= spec.threshold
         return {
-            "label": spec.positive_class if probability >= spec.threshold else spec.negative_class,
+            "label": spec.positive_class if positive else spec.negative_class,
             "probability": probability,
             "prediction_set": labels,
-            "refer": labels is None or len(labels) != 1,
-            "quality": self._quality(image, picture, box),
-            "explanation": self._explanation(image) if options.explain else None,
+            # A set rules out labels for images like the calibrating ones; of others it says nothing.
+            "refer": labels is None or len(labels) != 1 or bool(quality),
+            "quality": quality,
+            "explanation": self._explanation(image, int(positive)) if options.explain else None,
             "error": None,
             **self.identity,
         }
@@ -131,9 +133,9 @@ class Asked:
         height, width = picture.grey.shape
         return list(quality_warnings(image, region_size(box, width, height), reference))
 
-    def _explanation(self, image: "NDArray[np.uint8]") -> str:
+    def _explanation(self, image: "NDArray[np.uint8]", target: int) -> str:
         from eusml.learning.explain import grad_cam, overlay_png
 
         spec = self.bundle.spec
-        heat = grad_cam(self.bundle.network, image, Normalisation(spec.mean, spec.std), 1)
-        return base64.b64encode(overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else "")).decode()
+        heat = grad_cam(self.bundle.network, image, Normalisation(spec.mean, spec.std), target)
+        return base64.b64encode(overlay_png(image, heat, "SYNTHETIC MODEL" if spec.synthetic else "")).decode()
