@@ -5,14 +5,12 @@
 Once calibrated on 113 training cases by three inner folds, and once on 200 further cases (`val`).
 """
 
-import os
-import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.in_folder import measure_in_folder
 from eusml.commands.data import study_data
 from eusml.commands.job import open_job
 from eusml.commands.reported import further_cases
@@ -51,7 +49,6 @@ def sets_table(y_true: npt.NDArray[np.int64], y_score: npt.NDArray[np.float64], 
 
 def main(work: Path) -> None:
     """Print both tables, and the calibration errors before and after."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{work}/mlflow.db"
     for cases in ("inner_folds", "val"):
         given = {**SETTINGS, "calibrate.cases": cases, "work_dir": str(work / "work")}
         config = load_config(Path("experiments/quick.yaml"), given)
@@ -74,8 +71,4 @@ def main(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).resolve())
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            main(Path(folder))
+    measure_in_folder(main)

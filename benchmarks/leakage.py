@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from eusml.commands.evaluate import read_predictions
+from eusml.commands.reported import read_predictions
 
 SAMPLES = 2000
 

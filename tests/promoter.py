@@ -16,7 +16,7 @@ ALIAS = "champion"
 
 def main(name: str, rounds: int, version: str, how: str, start: str) -> None:
     if how == "bare":
-        history.exclusive = lambda _: nullcontext()
+        history.exclusive = nullcontext
     store.connect()
     print("ready", flush=True)
     while not Path(start).exists():

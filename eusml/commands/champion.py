@@ -59,9 +59,6 @@ def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion
         return []
     if champion.version is None:
         return [rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")]
-    if not champion.entry.files_sha256:
-        why = f"{champion.label} was registered before its files were recorded, so nobody can say what it was"
-        return [rules.champion_cannot_be_asked(f"{why}; delete that version to make room for another")]
     try:
         bundle = versions.verified_bundle(champion.version, champion.entry.files_sha256)
     except (CheckpointError, TrackingError) as error:

@@ -92,7 +92,13 @@ def fitted_model(
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
         result = _fit(run, arm, images, study, settings, fit_key, folder)
-        bundle, history = _saved(run, study, arm, config, result, folder, calibrator, keep=keep)
+        history = _saved_curves(run, arm, study, result, folder)
+        bundle = _saved_bundle(study, config, result, folder, keep=keep)
+        if calibrator is not None:
+            bundle = _calibrated(run, bundle, calibrator, folder)
+        # Weights and curves lie in the work folder now; the state was only there to survive a kill.
+        (folder / _STATE).unlink(missing_ok=True)
+        run.tags({"eusml.weights_sha256": bundle.spec.weights_sha256, _ANSWERS: bundle.spec.digest})
         model_id = _log_model(run, study, arm, config, folder) if keep else None
         return TrainedModel(arm, bundle, run.run_id, model_id, config.train, history)
 
@@ -174,51 +180,41 @@ def _fit(
     return result
 
 
-def _saved(
-    run: runs.Run,
-    study: StudyData,
-    arm: str,
-    config: Config,
-    result: FitResult,
-    folder: Path,
-    calibrator: Calibrator | None,
-    *,
-    keep: bool,
-) -> tuple[Bundle, pd.DataFrame]:
-    """Curves and bundle in the work folder, and what the run says of them."""
-    manifest = study.prepared.manifest
+def _saved_curves(run: runs.Run, arm: str, study: StudyData, result: FitResult, folder: Path) -> pd.DataFrame:
+    """Before the bundle, whose presence in the work folder says that the training is at its end."""
     history = pd.DataFrame([asdict(row) for row in result.history])
-    # First the curves: a bundle in the work folder says that the training is at its end.
     with written_whole(folder / _CURVES) as file:
         file.write(to_csv_text(history).encode())
-    spec = save_bundle(
-        folder / registry.BUNDLE,
-        result.network,
-        ModelSpec(
-            arch=config.train.arch,
-            channels=len(result.normalisation.mean),
-            mean=result.normalisation.mean,
-            std=result.normalisation.std,
-            positive_class=manifest.positive_class,
-            negative_class=manifest.negative_class,
-            synthetic=manifest.synthetic,
-            quality=_quality(study, config) if keep else None,
-            **_served(config),
-        ),
-    )
-    # Weights and curves lie in the work folder now; the state was only there to survive a kill.
-    (folder / _STATE).unlink(missing_ok=True)
     run.table(history, _CURVES)
-    run.figure(figures.learning_curves({arm: history}, synthetic=manifest.synthetic), "curves.png")
-    bundle = load_bundle(folder / registry.BUNDLE)
-    if calibrator is not None:
-        calibration = calibrator.calibrate(bundle)
-        save_bundle(folder / registry.BUNDLE, bundle.network, replace(spec, calibration=calibration))
-        bundle = load_bundle(folder / registry.BUNDLE)
-        run.metrics({"calibration/temperature": calibration.temperature})
-        say(f"  calibrated on {calibration.cases}: temperature {calibration.temperature:.2f}")
-    run.tags({"eusml.weights_sha256": spec.weights_sha256, _ANSWERS: bundle.spec.digest})
-    return bundle, history
+    synthetic = study.prepared.manifest.synthetic
+    run.figure(figures.learning_curves({arm: history}, synthetic=synthetic), "curves.png")
+    return history
+
+
+def _saved_bundle(study: StudyData, config: Config, result: FitResult, folder: Path, *, keep: bool) -> Bundle:
+    manifest = study.prepared.manifest
+    spec = ModelSpec(
+        arch=config.train.arch,
+        channels=len(result.normalisation.mean),
+        mean=result.normalisation.mean,
+        std=result.normalisation.std,
+        positive_class=manifest.positive_class,
+        negative_class=manifest.negative_class,
+        synthetic=manifest.synthetic,
+        quality=_quality(study, config) if keep else None,
+        **_served(config),
+    )
+    save_bundle(folder / registry.BUNDLE, result.network, spec)
+    return load_bundle(folder / registry.BUNDLE)
+
+
+def _calibrated(run: runs.Run, bundle: Bundle, calibrator: Calibrator, folder: Path) -> Bundle:
+    """The bundle with what makes its answers hold, in the work folder, too."""
+    found = calibrator.calibrate(bundle)
+    run.metrics({"calibration/temperature": found.temperature})
+    say(f"  calibrated on {found.cases}: temperature {found.temperature:.2f}")
+    spec = save_bundle(folder / registry.BUNDLE, bundle.network, replace(bundle.spec, calibration=found))
+    return replace(bundle, spec=spec)
 
 
 def _quality(study: StudyData, config: Config) -> QualityReference | None:

@@ -136,16 +136,7 @@ def _by_history(known: history.History | None, candidate: Candidate) -> list[rul
     version = candidate.version.version if candidate.version else None
     if version is None or (known and known.champion and known.champion.after == version):
         return []
-    return [rules.not_rolled_back(version, rolled_back(known, version))]
-
-
-def rolled_back(known: history.History | None, version: str) -> str | None:
-    """When a version was rolled back; None where it never was, or was brought back by a rollback since."""
-    undone = None
-    for entry in known.entries if known else ():
-        if entry.kind == "rollback" and version in (entry.before, entry.after):
-            undone = entry.when if entry.before == version else None
-    return undone
+    return [rules.not_rolled_back(version, known.rolled_back(version) if known else None)]
 
 
 def _evidence(evaluation: Evaluation) -> gate.Candidate:
@@ -161,14 +152,7 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
     arm = register(job, run, study, arm)
     if arm.problem is not None:
         say(f"  {arm.evaluation.model.arm} is not registered: {arm.problem}")
-    found = history.holder(known.name, known.alias)
-    if found is not None and known.champion is None:
-        # An alias from before there were histories; what is not known of its version stands in no entry.
-        version = versions.version_of(known.name, found)
-        digest = version.files_sha256 if version else ""
-        history.append(known, history.Move("found", found, digest, "", run.run_id, whoami()))
-    else:
-        follow(known)
+    follow(known)
     return arm
 
 

@@ -130,13 +130,6 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
 
 
-def _read_calibration(fields: dict[str, Any] | None) -> Calibration | None:
-    if fields is None:
-        return None
-    answers = {"y_true": tuple(fields["y_true"]), "y_score": tuple(fields["y_score"])}
-    return Calibration(**{**fields, **answers})
-
-
 def _read_spec(path: Path) -> ModelSpec:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
@@ -145,7 +138,7 @@ def _read_spec(path: Path) -> ModelSpec:
             "mean": tuple(fields["mean"]),
             "std": tuple(fields["std"]),
             "preparation": Preparation(**{**how, "grey_range": tuple(how["grey_range"])}),
-            "calibration": _read_calibration(fields["calibration"]),
+            "calibration": None if fields["calibration"] is None else Calibration.from_dict(fields["calibration"]),
             "quality": None if fields["quality"] is None else QualityReference.from_dict(fields["quality"]),
         }
         spec = ModelSpec(**{**fields, **read})

@@ -3,7 +3,9 @@
 Source: Guo, Pleiss, Sun and Weinberger 2017, *On calibration of modern neural networks* (arXiv:1706.04599).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,15 @@ class Calibration:
     """1 for the positive class; in no order that tells who it was."""
     y_score: tuple[float, ...]
     """Calibrated probabilities of the same cases."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Calibration":
+        """Back from `dataclasses.asdict`, also by way of JSON, which makes lists of tuples.
+
+        Raises:
+            KeyError, TypeError: not such a dictionary.
+        """
+        return cls(**{**fields, "y_true": tuple(fields["y_true"]), "y_score": tuple(fields["y_score"])})
 
 
 def calibrate(y_true: npt.NDArray[np.int64], y_score: Floats, cases: str) -> Calibration:

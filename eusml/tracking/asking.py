@@ -2,7 +2,7 @@
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from eusml.data.quality import quality_warnings, region_size
 from eusml.evaluation.conformal import prediction_sets
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
+from eusml.learning.explain import grad_cam, overlay_png
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +23,15 @@ NOTICE = "Research software, not for diagnosis."
 SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " + NOTICE
 ERROR_RATE = 0.1
 """Of prediction sets, unless another one is asked for."""
-_DECODER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
-"""A served model answers requests in threads. Decoding silences warnings and loggers, which are the process's, and
-takes hundreds of megabytes for a large picture, which the allocator keeps for every thread that ever did it: eight
-such pictures at once took 2.1 GB with a lock, and 0.3 GB in one thread."""
+
+
+def _decoder() -> ThreadPoolExecutor:
+    """One thread that decodes for all that ask.
+
+    A served model answers requests in threads. Decoding silences warnings and loggers, which are the process's, and
+    takes hundreds of megabytes for a large picture, which the allocator keeps for every thread that ever did it.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Asked:
     model: str
     """Registered name, or `unregistered`."""
     version: str
+    decoder: ThreadPoolExecutor = field(default_factory=_decoder, repr=False, compare=False)
 
     def answer(self, content: bytes, box: Box | None, options: Options, name: str) -> dict[str, Any]:
         """Answer one image file.
@@ -60,14 +67,14 @@ class Asked:
 
         Returns:
             label; probability (0-1) of positive_class; threshold; prediction_set (labels that cannot be ruled out; None
-            where the model is not calibrated); refer (whether that is not exactly one); quality (warnings); explanation
-            (base64 PNG, or None); error (None); and the fields of `identity`.
+            where the model is not calibrated); refer (whether that is not exactly one, or there are warnings); quality
+            (warnings); explanation (of the label: base64 PNG, or None); error (None); and the fields of `identity`.
 
         Raises:
             DataError: the image cannot be read, or the box does not lie inside it.
         """
         spec = self.bundle.spec
-        picture, image = _DECODER.submit(self._decoded, content, box, name).result()
+        picture, image = self.decoder.submit(self._decoded, content, box, name).result()
         probability = float(self._asked_with(options.views).scores(image[None])[0])
         labels, quality = self._prediction_set(probability, options), self._quality(image, picture, box)
         positive = probability >= spec.threshold
@@ -134,8 +141,6 @@ class Asked:
         return list(quality_warnings(image, region_size(box, width, height), reference))
 
     def _explanation(self, image: "NDArray[np.uint8]", target: int) -> str:
-        from eusml.learning.explain import grad_cam, overlay_png
-
         spec = self.bundle.spec
         heat = grad_cam(self.bundle.network, image, Normalisation(spec.mean, spec.std), target)
         return base64.b64encode(overlay_png(image, heat, "SYNTHETIC MODEL" if spec.synthetic else "")).decode()

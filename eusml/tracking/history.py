@@ -32,8 +32,7 @@ from eusml.tracking.runs import STAGE
 from eusml.tracking.store import client, exclusive
 
 HISTORY_RUN = "eusml.history_run"
-"""Tag of a registered model: the run that holds its history. Parameter of the run behind its first version, where the
-registered model was made without that tag."""
+"""Tag of a registered model: the run that holds its history."""
 _OF = "eusml.history_of"
 _ATTEMPTS, _PAUSE_S = 5, 0.2
 _NOTE = (
@@ -49,7 +48,7 @@ class Entry:
     number: int
     """From 1."""
     kind: str
-    """`promotion`, `rollback`, or `found` for an alias that was there before the history."""
+    """`promotion` or `rollback`."""
     when: str
     """UTC, ISO 8601."""
     who: str
@@ -58,7 +57,7 @@ class Entry:
     after: str
     """The version that is champion from now on."""
     files_sha256: str
-    """Digest of its files: the version's own tag could be changed since. Empty where none was recorded."""
+    """Digest of its files: the version's own tag could be changed since."""
     decision_sha256: str
     """Of `decision.json` in `run_id`, which says why."""
     run_id: str
@@ -96,6 +95,14 @@ class History:
             stack.append(entry)
         return stack[:-1]
 
+    def rolled_back(self, version: str) -> str | None:
+        """When a version was rolled back last; None where it never was, or was brought back by a rollback since."""
+        undone = None
+        for entry in self.entries:
+            if entry.kind == "rollback" and version in (entry.before, entry.after):
+                undone = entry.when if entry.before == version else None
+        return undone
+
 
 @dataclass(frozen=True)
 class Move:
@@ -123,7 +130,7 @@ def begin(name: str, alias: str, experiment_id: str, tags: dict[str, str], descr
     """The history of an alias, which is made with the registered model where there is none.
 
     Raises:
-        PromotionError: the registered model was made by hand and has no version that the history could hang on.
+        PromotionError: there is a registered model of this name that eusml did not make.
         TrackingError: as `read`.
     """
     run_id = _history_run(name)
@@ -146,7 +153,7 @@ def append(known: History, move: Move) -> Entry | None:
         previous=_sha256(last.text) if last else "",
         **asdict(move),
     )
-    with exclusive(f"champion of {known.name}"):
+    with exclusive():
         written = _write_once(known.run_id, _key(known.alias, entry.number), entry.text)
         _follow(known.name, known.alias, known.run_id)
     return entry if written else None
@@ -159,7 +166,7 @@ def follow(known: History) -> str | None:
     """
     if _is_followed(known):
         return None
-    with exclusive(f"champion of {known.name}"):
+    with exclusive():
         return _follow(known.name, known.alias, known.run_id)
 
 
@@ -242,25 +249,12 @@ def _begin(name: str, experiment_id: str, tags: dict[str, str], description: str
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = _history_run(name) or _adopt(name, made)
-    if found != made:
-        client().delete_run(made)  # somebody else's was first
-    return found
-
-
-def _adopt(name: str, made: str) -> str:
-    """Give a registered model that has none a history: of several that try, the first to write this parameter does."""
-    versions = client().search_model_versions(f"name = '{name}'")
-    oldest = min(versions, key=lambda version: int(version.version), default=None)
-    if oldest is None or not oldest.run_id:
-        client().delete_run(made)
+    client().delete_run(made)  # somebody else was first
+    found = _history_run(name)
+    if found is None:
         raise PromotionError(
-            f"the registered model {name} was not made by eusml and no run stands behind its first version, so it can "
-            "have no history; delete or rename it"
+            f"the registered model {name} was not made by eusml and has no history; rename or delete it"
         )
-    _write_once(oldest.run_id, HISTORY_RUN, made)
-    found = str(client().get_run(oldest.run_id).data.params[HISTORY_RUN])
-    client().set_registered_model_tag(name, HISTORY_RUN, found)
     return found
 
 

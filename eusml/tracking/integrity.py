@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import mlflow
-import requests
 import sqlalchemy
 import yaml
 from mlflow.exceptions import MlflowException
@@ -18,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from eusml.errors import CheckpointError, TrackingError
 from eusml.tracking.runs import fetch
-from eusml.tracking.store import HEALTH_TIMEOUT_S
+from eusml.tracking.store import require_server
 
 FILES = "eusml.files_sha256"
 """Tag of a version: `files_digest` of its model, written with the version and never again."""
@@ -110,7 +109,7 @@ def verified_version(folder: Path) -> tuple[str, str]:
     name, version = known
     try:
         tags = _tags_of(name, version)
-    except (MlflowException, TrackingError, requests.RequestException) as error:
+    except (MlflowException, TrackingError) as error:
         reason = f"no registry could be asked for its digest ({error})"
     else:
         if FILES in tags:
@@ -124,9 +123,8 @@ def verified_version(folder: Path) -> tuple[str, str]:
 def _tags_of(name: str, version: str) -> Mapping[str, str]:
     """Tags of a version, from a registry that is there: MLflow would make an empty one, or try for minutes."""
     uri = mlflow.get_tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).raise_for_status()
-    elif uri.startswith("sqlite:"):
+    require_server(uri)
+    if uri.startswith("sqlite:"):
         file = sqlalchemy.make_url(uri).database
         if not file or not Path(file).is_file():
             raise TrackingError(f"there is no store {uri}")

@@ -1,12 +1,9 @@
 """The store that runs and models are kept in: `./mlflow.db`, or what MLFLOW_TRACKING_URI names."""
 
 import contextlib
-import getpass
-import hashlib
 import logging
 import os
 import shlex
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +17,7 @@ from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
 
-HEALTH_TIMEOUT_S = 10.0
+_HEALTH_TIMEOUT_S = 10.0
 _LOCK_WAIT_S = 30.0
 DATABASES = ("postgresql", "mysql", "mssql")
 
@@ -35,55 +32,52 @@ def connect() -> None:
     # Of use to whoever changes the database, and to nobody who runs a study.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri = mlflow.get_tracking_uri()
-    if uri.startswith(("http://", "https://")):
-        try:
-            requests.get(f"{uri.rstrip('/')}/health", timeout=HEALTH_TIMEOUT_S).raise_for_status()
-        except requests.RequestException as error:
-            raise TrackingError(
-                f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
-                "MLFLOW_TRACKING_URI to record into ./mlflow.db"
-            ) from None
+    require_server(uri)
     try:
         if uri.startswith(DATABASES):
             # MLflow itself would try ten times, for more than a minute and a half.
             sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool).connect().close()
-        with _one_at_a_time(uri):
+        # Of several processes that start on an empty store, one makes its tables; MLflow alone makes half of them.
+        with exclusive(wait_s=None):
             client().get_experiment(experiment_id())
     except Exception as error:  # of MLflow, of SQLAlchemy, of a driver or of the system: none of them is ours
         raise TrackingError(f"the MLflow store {_without_password(uri)} cannot be used: {error}") from None
 
 
-@contextmanager
-def _one_at_a_time(uri: str) -> Iterator[None]:
-    """Of several processes that start on an empty store, let one make its tables; MLflow alone makes half of them."""
-    if uri.startswith("sqlite:"):
-        name = hashlib.sha256(f"{getpass.getuser()}:{Path.cwd()}:{uri}".encode()).hexdigest()[:16]
-        with FileLock(Path(tempfile.gettempdir()) / f"eusml-{name}.lock"):
-            yield
-    elif uri.startswith("postgresql"):
-        engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-        with engine.connect() as connection:  # which gives the lock back when it closes
-            connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtext('eusml'))"))
-            yield
-    else:
-        yield
+def require_server(uri: str) -> None:
+    """Ask a tracking server whether it is there; MLflow itself would try for minutes. Any other store passes.
+
+    Raises:
+        TrackingError: it does not answer.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=_HEALTH_TIMEOUT_S).raise_for_status()
+    except requests.RequestException as error:
+        raise TrackingError(
+            f"no MLflow tracking server answers at {uri} ({type(error).__name__}). Start one, or unset "
+            "MLFLOW_TRACKING_URI to record into ./mlflow.db"
+        ) from None
 
 
 @contextmanager
-def exclusive(purpose: str) -> Iterator[None]:
+def exclusive(wait_s: float | None = _LOCK_WAIT_S) -> Iterator[None]:
     """Of all processes that use this store, on any machine, let one at a time do this, if that can be had.
 
     The system or the database gives the lock back when its holder dies, however it dies. A store behind an HTTP server
     has no lock to offer, and whoever waited for long goes on without, for a holder may be stopped and not dead: nothing
     may rest on this one alone.
+
+    Args:
+        wait_s: how long to wait for others; None for ever.
     """
     uri = mlflow.get_tracking_uri()
-    number = int.from_bytes(hashlib.sha256(f"eusml {purpose}".encode()).digest()[:8], signed=True)
     if uri.startswith("sqlite:") and (file := sqlalchemy.make_url(uri).database):
         # Beside the database, for whoever can write the one can write the other, wherever he starts from.
         lock = FileLock(f"{file}.eusml-lock")
         with contextlib.suppress(Timeout):
-            lock.acquire(timeout=_LOCK_WAIT_S)
+            lock.acquire(timeout=-1 if wait_s is None else wait_s)
         try:
             yield
         finally:
@@ -91,9 +85,9 @@ def exclusive(purpose: str) -> Iterator[None]:
     elif uri.startswith("postgresql"):
         engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:  # which gives the lock back when it closes
-            connection.execute(sqlalchemy.text(f"SET lock_timeout = '{_LOCK_WAIT_S:.0f}s'"))
+            connection.execute(sqlalchemy.text(f"SET lock_timeout = '{0 if wait_s is None else wait_s:.0f}s'"))
             with contextlib.suppress(sqlalchemy.exc.OperationalError):
-                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:number)"), {"number": number})
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(hashtext('eusml'))"))
             yield
     else:
         yield

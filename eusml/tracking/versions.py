@@ -134,13 +134,11 @@ def register(
     run.text(sums_text(model.files), f"{folder}/{SUMS}")
     run.table(trained_on[[name for name in _WHO if name in trained_on.columns]], f"{folder}/{_TRAINED_ON}")
     marks = {**tags, WEIGHTS: model.weights_sha256, FILES: digest, REGISTERED_BY: run.run_id, FOLDER: folder}
-    with exclusive(f"versions of {name}"):
+    with exclusive():
         known = find(name, model)  # as others may register it, too
         if known is None:
             made = MlflowClient().create_model_version(name, model.source, tags=marks, model_id=model.model_id)
             return find(name, model) or _version(made)
-        if not known.files_sha256:  # one that was registered before files were recorded
-            describe(known, marks)
     return RegisteredVersion(name, known.version, {**marks, **known.tags})
 
 

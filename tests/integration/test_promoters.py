@@ -123,7 +123,7 @@ def test_the_lock_is_held_by_one_and_not_waited_for_for_ever(uri: str, monkeypat
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with store.exclusive("it"):
+        with store.exclusive():
             held.set()
             assert done.wait(60)
 
@@ -132,13 +132,13 @@ def test_the_lock_is_held_by_one_and_not_waited_for_for_ever(uri: str, monkeypat
     assert held.wait(60)
     monkeypatch.setattr(store, "_LOCK_WAIT_S", 1.0)
     began = time.monotonic()
-    with store.exclusive("it"):  # as if the holder had been stopped
+    with store.exclusive():  # as if the holder had been stopped
         assert time.monotonic() - began >= 0.9
     done.set()
     holder.join()
     monkeypatch.setattr(store, "_LOCK_WAIT_S", 30.0)
     began = time.monotonic()
-    with store.exclusive("it"):
+    with store.exclusive():
         assert time.monotonic() - began < 10
 
 
