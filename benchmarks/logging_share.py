@@ -59,7 +59,7 @@ def measure(words: list[str]) -> int:
     logging = sum(clock.seconds.values()) - drawn
     print(f"\nMLflow: {logging:.1f} of {whole:.1f} s = {100 * logging / whole:.1f} %")
     print(f"Drawing figures, inside log_figure: {drawn:.1f} s = {100 * drawn / whole:.1f} %")
-    for name, seconds in clock.seconds.most_common(8):
+    for name, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1])[:8]:
         print(f"  {name:<24} {clock.calls[name]:>5} calls {seconds:>7.2f} s {100 * seconds / whole:>5.1f} %")
     return code
 

@@ -38,8 +38,6 @@ class Worker:
         if number == self.number:
             return False
         file = self.folder / f"{number}.lock"
-        if not file.is_file():  # it ended and tidied up
-            return True
         lock = FileLock(file, timeout=0)
         try:
             with lock:

@@ -4,6 +4,7 @@ import base64
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -210,8 +211,6 @@ def test_more_views_are_their_mean_and_a_lower_error_rate_rules_less_out(model: 
 
 
 def test_an_uncalibrated_model_gives_no_set_and_refers(model: ServedModel) -> None:
-    from dataclasses import replace
-
     bundle = model.asked.bundle
     plain = replace(model.asked, bundle=replace(bundle, spec=replace(bundle.spec, calibration=None)))
     answer = plain.answer(base64.b64decode(PNG), None, Options(), "x")
@@ -234,7 +233,21 @@ def test_odd_images_are_answered_with_a_warning(model: ServedModel) -> None:
     assert all(answer["refer"] for answer in (empty, striped, small))
 
 
-def test_an_explanation_is_a_picture_and_changes_no_answer(model: ServedModel) -> None:
+def test_an_explanation_is_a_picture_of_the_label_and_changes_no_answer(
+    model: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (plain,), (explained,) = ask(model, [{"image": PNG}]), ask(model, [{"image": PNG}], explain=True)
     assert explained["probability"] == plain["probability"]
     assert decode(base64.b64decode(explained["explanation"]), "overlay").shape[0] >= 256
+    targets = []
+
+    def seen(network: object, image: np.ndarray, normalisation: object, target: int) -> np.ndarray:
+        targets.append(target)
+        return np.zeros(image.shape, np.float32)
+
+    monkeypatch.setattr(asking, "grad_cam", seen)
+    below, above = (replace(model.asked.bundle.spec, threshold=threshold) for threshold in (0.0, 1.0))
+    for spec in (below, above):
+        bundle = replace(model.asked.bundle, spec=spec)
+        replace(model.asked, bundle=bundle).answer(base64.b64decode(PNG), None, Options(explain=True), "x")
+    assert targets == [1, 0]

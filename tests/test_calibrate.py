@@ -12,6 +12,7 @@ from eusml.commands.job import open_job
 from eusml.commands.train import trained_model
 from eusml.config import Config, load_config
 from eusml.errors import ConfigError, DataError
+from eusml.learning.temperature import calibrate as calibrated
 from eusml.learning.temperature import fit_temperature, tempered
 
 pytestmark = pytest.mark.slow
@@ -39,12 +40,16 @@ def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_i
 ) -> None:
     chosen = config(settings)
     seen: list[tuple[set[str], set[str]]] = []
+    said: dict[str, float] = {}
     fit = fitted.fitted_model
 
     def watched(job: object, study: object, *given: object, **named: object) -> object:
         table, split = study.prepared.manifest.table, study.split  # type: ignore[attr-defined]
         seen.append(tuple(set(table["case_id"].iloc[split.indices(part)]) for part in ("train", "test")))  # type: ignore[arg-type]
-        return fit(job, study, *given, **named)  # type: ignore[arg-type]
+        made = fit(job, study, *given, **named)  # type: ignore[arg-type]
+        rows = split.indices("test")
+        said.update(zip(table["case_id"].iloc[rows], made.bundle.scores(study.prepared.images[rows]), strict=True))  # type: ignore[attr-defined]
+        return made
 
     monkeypatch.setattr(calibrate, "fitted_model", watched)
     with open_job("train", chosen) as job:
@@ -61,7 +66,9 @@ def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_i
         assert not (trained_on | held_out) & reported
     calibration = model.bundle.spec.calibration
     assert calibration is not None
-    assert len(calibration.y_true) == len(training)
+    of_training = study.prepared.manifest.table.set_index("case_id")["y_true"]
+    y_true, y_score = np.array([(of_training[case], score) for case, score in said.items()]).T
+    assert calibration == calibrated(y_true.astype(np.int64), y_score, calibration.cases)
     # The same weights as without; only what is said of an image is another probability.
     assert model.bundle.spec.weights_sha256 == plain.bundle.spec.weights_sha256
     images = study.prepared.images[:4]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from optuna.storages._heartbeat import HeartbeatThread
+from optuna.trial import TrialState
 
 from eusml.config import Config
 from eusml.learning.tuning import retry, study
@@ -58,6 +59,27 @@ def test_a_trial_of_a_dead_worker_is_taken_over_at_once_and_that_of_a_living_one
     assert [record.number for record in ended] == [1]
     assert ended[0].is_default
     assert [record.state for record in tuning.records()] == ["lost", "complete"]
+
+
+def test_a_repeated_trial_that_had_shown_itself_to_be_worse_is_trained_on_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "fold_value", made_up)
+    settings = {"tune__pruner": "none", "tune__fold_pruner": "wilcoxon"}
+    worked(opened(tmp_path, config(tune__trials="1", **settings), count=6), tmp_path)
+    tuning = opened(tmp_path, config(tune__trials="2", **settings), count=6)
+    (best,) = tuning.study.get_trials(deepcopy=False)
+    worse = [value + 0.1 + 0.01 * fold for fold, value in enumerate(best.user_attrs[retry.FOLD_VALUES][:5])]
+    lost = tuning.study.ask(dict(best.distributions))
+    lost.set_user_attr(retry.FOLD_VALUES, worse)
+    lost.set_user_attr(retry.RECORDED_AS, "a run of its own")
+    tuning.study.tell(lost, state=TrialState.FAIL)
+    retry.repeat(tuning.study, tuning.study.get_trials(deepcopy=False)[1])
+    assert retry.RECORDED_AS not in tuning.study.get_trials(deepcopy=False)[2].user_attrs
+    monkeypatch.setattr(study, "fold_value", lambda *_: pytest.fail("the fold that was left was trained on"))
+    (again,) = worked(tuning, tmp_path)
+    assert again.state == "pruned"
+    assert again.fold_values == tuple(worse)
 
 
 @pytest.mark.usefixtures("quick")

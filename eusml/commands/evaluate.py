@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,9 +20,6 @@ from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
 from eusml.tracking import runs
-
-if TYPE_CHECKING:
-    pass
 
 LAYERS = ("data", "learning", "evaluation")
 HOLDOUT = "holdout"
