@@ -11,7 +11,7 @@ from eusml.commands import history as history_command
 from eusml.commands import rollback
 from eusml.commands.candidate import prepared_as
 from eusml.commands.champion import champion_of
-from eusml.commands.promote import rolled_back, whoami
+from eusml.commands.promote import whoami
 from eusml.config import Config, DataConfig
 from eusml.data.images import Preparation
 from eusml.data.ingest import preparation_of
@@ -35,12 +35,11 @@ UP = [("promotion", None, "1"), ("promotion", "1", "2"), ("rollback", "2", "1")]
 
 
 def test_what_was_rolled_back_stays_so_until_it_is_brought_back() -> None:
-    assert rolled_back(story(*UP[:2]), "2") is None
-    assert rolled_back(story(*UP), "2") == "2026-01-03T10:11:12.345+00:00"
-    assert rolled_back(story(*UP), "3") is None
+    assert story(*UP[:2]).rolled_back("2") is None
+    assert story(*UP).rolled_back("2") == "2026-01-03T10:11:12.345+00:00"
+    assert story(*UP).rolled_back("3") is None
     again = story(*UP, ("rollback", "1", "2"), ("promotion", "2", "3"))
-    assert rolled_back(again, "2") is None
-    assert rolled_back(None, "2") is None
+    assert again.rolled_back("2") is None
 
 
 def test_a_history_is_a_table() -> None:
