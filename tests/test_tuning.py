@@ -18,6 +18,7 @@ from eusml.learning.tuning import objective, retry, study
 from eusml.learning.tuning.objective import InnerFolds, fold_value, measure
 from eusml.learning.tuning.page import study_page, summary
 from eusml.learning.tuning.pruning import worse_fold_by_fold
+from eusml.learning.tuning.study import TrialRecord
 from tests.studies import config, folds, made_up, opened, tried, worked
 
 
@@ -93,6 +94,23 @@ def test_poor_trials_end_after_few_epochs_and_the_first_one_never(tmp_path: Path
     assert ended[0].value is not None
     # It is the worst there is, and would have been stopped if any had.
     assert ended[0].value == max(record.value for record in ended if record.value is not None)
+
+
+def test_poor_trials_end_early_where_the_measure_is_to_be_high_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study, "fold_value", lambda *given: -made_up(*given))
+    settings = config(tune__trials="20", tune__pruner="median", tune__metric="auroc", train__epochs="10")
+    ended = worked(opened(tmp_path, settings), tmp_path)
+
+    def beside(records: list[TrialRecord]) -> list[float]:
+        return [abs(np.log10(record.settings["train.lr"]) + 2) for record in records]
+
+    pruned = beside([record for record in ended if record.state == "pruned"])
+    complete = beside([record for record in ended if record.state == "complete"])
+    assert pruned
+    assert min(complete) < min(pruned)
+    assert np.median(complete) < np.median(pruned)
 
 
 def test_folds_tell_a_worse_trial_from_one_that_is_not() -> None:
