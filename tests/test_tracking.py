@@ -159,7 +159,7 @@ def test_every_trial_of_a_study_is_recorded_once_whoever_died_and_however_often_
     assert [found[n].data.tags["eusml.trial_state"] for n in sorted(found)] == ["complete", "pruned", "failed", "lost"]
     assert found[0].data.params == {"cfg.train.lr": "0.1"}
     assert found[0].data.metrics == {
-        "trial": 0.0, "seconds": 30.0, "objective": 0.7, "inner/fold_0": 0.6, "inner/fold_1": 0.8, "inner/curve": 0.8,
+        "trial": 0.0, "seconds": 30.0, "objective": 0.7, "inner/fold_0": 0.6, "inner/fold_1": 0.8, "inner/loss": 0.8,
     }  # fmt: skip
     notes = [found[n].data.tags["mlflow.note.content"] for n in (0, 1, 2)]
     assert notes[0] == "The settings as they stood before tuning."

@@ -111,6 +111,7 @@ def test_poor_trials_end_early_where_the_measure_is_to_be_high_too(
     assert pruned
     assert min(complete) < min(pruned)
     assert np.median(complete) < np.median(pruned)
+    assert all(loss > 0 for record in ended for loss in record.curve.values())
 
 
 def test_folds_tell_a_worse_trial_from_one_that_is_not() -> None:

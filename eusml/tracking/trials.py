@@ -62,7 +62,7 @@ def end_trial(run_id: str, record: TrialRecord) -> None:
     if record.value is not None:
         metrics.append(Metric("objective", record.value, ended, 0))
     metrics += [Metric(f"inner/fold_{fold}", value, ended, 0) for fold, value in enumerate(record.fold_values)]
-    metrics += [Metric("inner/curve", value, ended, epoch) for epoch, value in record.curve.items()]
+    metrics += [Metric("inner/loss", value, ended, epoch) for epoch, value in record.curve.items()]
     tags = {TRIAL_STATE: record.state, MLFLOW_RUN_NOTE: _note(record)}
     if record.error:
         tags["eusml.error"] = record.error[:_MAX_TAG_CHARS]

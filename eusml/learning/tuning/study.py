@@ -39,7 +39,7 @@ class TrialRecord:
     fold_values: tuple[float, ...]
     """The objective in every inner fold that was finished."""
     curve: dict[int, float] = field(repr=False)
-    """Log loss in the first fold by epoch (from 1), negative where the objective is maximised."""
+    """Log loss in the first fold by epoch (from 1), whatever the objective is."""
     started: datetime | None
     ended: datetime | None
     error: str | None
@@ -91,8 +91,12 @@ class Tuning:
         if not complete:
             errors = [f"  trial {record.number}: {record.error}" for record in self.records() if record.error]
             raise TuningError("\n".join([f"no trial of the study {self.name!r} was finished", *errors[-3:]]))
-        sign = -1 if self.config.tune.metric in MAXIMISED else 1
-        return min(complete, key=lambda record: (sign * _number(record.value), record.number))
+        return min(complete, key=lambda record: (self._sign * _number(record.value), record.number))
+
+    @property
+    def _sign(self) -> int:
+        """What makes a loss of the objective, and of a loss what Optuna's pruners take for one."""
+        return -1 if self.config.tune.metric in MAXIMISED else 1
 
     def recall(self, key: str) -> Any:
         """What a worker noted on the study; None before that."""
@@ -162,10 +166,9 @@ class Tuning:
         is_default = bool(trial.user_attrs.get(DEFAULT))
         # A trial that was lost with its worker goes on after the folds that it had finished.
         values: list[float] = list(trial.user_attrs.get(FOLD_VALUES, []))
-        sign = -1 if settings.metric in MAXIMISED else 1
 
         def on_epoch(result: EpochResult) -> None:
-            trial.report(sign * result.test_loss, result.epoch)
+            trial.report(self._sign * result.test_loss, result.epoch)
             if not is_default and trial.should_prune():
                 raise optuna.TrialPruned
 
@@ -190,7 +193,7 @@ class Tuning:
             settings=values_of(trial.params, self.config.tune.space),
             value=trial.value if trial.state == TrialState.COMPLETE else None,
             fold_values=tuple(trial.user_attrs.get(FOLD_VALUES, ())),
-            curve=dict(trial.intermediate_values),
+            curve={epoch: self._sign * value for epoch, value in trial.intermediate_values.items()},
             started=trial.datetime_start,
             ended=trial.datetime_complete,
             error=error,
