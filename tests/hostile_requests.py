@@ -174,6 +174,7 @@ def _whole() -> list[HostileRequest]:
         HostileRequest("text for rows", lambda: _json({"inputs": [GOOD]}), 422, "expected rows"),
         _params("error_rate NaN", 422, "must lie between 0 and 1", error_rate=float("nan")),
         _params("error_rate Infinity", 422, "must lie between 0 and 1", error_rate=float("inf")),
+        _params("unknown params", 422, "unknown params; there are error_rate, explain, tta", tta_views=4),
         _params("tta of 400 digits", 422, "tta must be 1, 4 or 8", tta=10**400),
     ]  # fmt: skip
 
@@ -196,7 +197,6 @@ def in_front() -> list[HostileRequest]:
         _typed("content type with another charset", "application/json; charset=latin-1", 415, "UTF-8"),
         HostileRequest("Parquet, 20 million rows in 90 KB", partial(_parquet, 20_000_000), 422,
                        "1 to 64 rows, found 20000000", headers=parquet),
-        _params("unknown params", 200, OK, ours=False, tta_views=4),
         _params("explain that is a text", 400, "", ours=False, explain="x" * 1000),
         _params("error_rate of 400 digits", 400, "", ours=False, error_rate=10**400),
     ]  # fmt: skip

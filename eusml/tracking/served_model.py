@@ -28,6 +28,7 @@ from eusml.errors import DataError
 from eusml.learning.bundle import load_bundle
 from eusml.tracking.asking import Asked, Options
 from eusml.tracking.integrity import verified_version
+from eusml.tracking.strict_params import refuse_unknown_params
 
 MAX_ROWS = 64
 """Images in one request."""
@@ -37,6 +38,7 @@ MAX_CASE_ID_CHARS = 200
 """Longer ones come back cut."""
 _EXCERPT_CHARS = 16
 _COLUMNS = ("image", "box", "case_id")
+_PARAMS = ("error_rate", "explain", "tta")
 _VIEWS = (0, 1, 4, 8)
 _EXPECTED = "expected rows with a column image (base64 of the file), optionally box and case_id"
 _logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class ServedModel(PythonModel):
         folder = Path(context.artifacts["bundle"])
         model, version = verified_version(folder.parents[1])
         self.asked = Asked(load_bundle(folder), model, version)
+        refuse_unknown_params(lambda: RefusedRequest(f"unknown params; there are {', '.join(_PARAMS)}"))
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

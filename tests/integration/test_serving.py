@@ -121,6 +121,7 @@ def test_what_is_no_image_is_a_row_that_says_so(served: str, image: str) -> None
         ({"dataframe_records": [{"box": [1, 2, 3, 4]}]}, "column image is missing"),
         ({"inputs": ["a"]}, "expected rows with a column image"),
         ({"dataframe_records": [{"image": "a"}], "params": {"error_rate": 2}}, "error_rate must lie between 0 and 1"),
+        ({"dataframe_records": [{"image": "a"}], "params": {"explan": True}}, "unknown params; there are error_rate"),
         ({"dataframe_records": [{"image": "a"}] * 65}, "a request holds 1 to 64 rows, found 65"),
     ],
 )
