@@ -13,6 +13,7 @@ from eusml.commands.reported import Reported
 from eusml.commands.terminal import progress, say
 from eusml.errors import CheckpointError, DataError, TrackingError
 from eusml.evaluation import champion_rules as rules
+from eusml.evaluation.decision import Decision
 from eusml.evaluation.rules import RuleResult
 from eusml.learning.bundle import Bundle
 from eusml.tracking import history, versions
@@ -45,6 +46,16 @@ def follow(known: history.History) -> None:
     if was is not None and known.champion is not None:
         is_at = known.champion.after
         say(f"  alias {known.alias} was at version {was}, and not at {is_at} as its history says; it was put back")
+
+
+def mark_displaced(champion: Champion, decision: Decision, run_id: str) -> None:
+    """Write on the version that was champion that it is so no longer: its page says of old that it was promoted."""
+    if champion.version is None:
+        return
+    how = "rolled back" if decision.kind == "rollback" else "displaced"
+    marks = {"eusml.decision": how, "eusml.decision_digest": decision.digest, "eusml.decision_run": run_id}
+    line = f"**{how.capitalize()}, no longer {decision.alias}**: version {decision.version} is, by run {run_id}."
+    versions.describe(champion.version, marks, f"{line}\n\n{champion.version.description}")
 
 
 def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion) -> Sequence[RuleResult]:

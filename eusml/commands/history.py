@@ -3,16 +3,17 @@
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.errors import TrackingError
-from eusml.tracking import history, registry, store
+from eusml.tracking import history, registry, runs, store
 
 
 def run(config: Config) -> None:
-    """Print the history of the champion of `promote.arch`; nothing is changed or recorded.
+    """Print the history of the champion of `promote.arch`; nothing is changed, or recorded but by `mlflow run`.
 
     Raises:
         TrackingError: there is no such registered model, or its history cannot be read.
     """
     store.connect()
+    runs.name_given_run(f"{config.name}: history", {"eusml.entry_point": "history", runs.STAGE: "history"})
     name, alias = registered_model(config), config.promote.alias
     known = history.read(name, alias)
     if known is None:

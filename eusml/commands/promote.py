@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eusml.commands.candidate import Candidate, look_at, own_rules, register
-from eusml.commands.champion import against, champion_of, follow
+from eusml.commands.champion import against, champion_of, follow, mark_displaced
 from eusml.commands.compare import all_evaluations
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import Evaluation
@@ -16,12 +16,12 @@ from eusml.config import Config
 from eusml.errors import PromotionError
 from eusml.evaluation import gate, rules
 from eusml.evaluation.decision import Decision
+from eusml.evaluation.report import DISCLAIMER, SYNTHETIC
 from eusml.tracking import history, registry, runs, store, versions
 from eusml.tracking.provenance import commit_is_known
 
 _ATTEMPTS = 100
 """Each one that fails means that somebody else moved the champion meanwhile."""
-_DESCRIPTION = "Research software; no output is fit for diagnosis."
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,8 @@ def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Ev
         )
         run.text(decision.json(), "decision.json")
         if not decision.moves or known is None or moved(known, decision, candidate.version, run):
+            if decision.moves:
+                mark_displaced(champion, decision, run.run_id)
             return _recorded(run, decision, candidate)
         say("  the champion was changed by somebody else meanwhile; deciding anew")
     raise PromotionError(f"{candidate.name}: the champion was changed by others {_ATTEMPTS} times; try again later")
@@ -147,8 +149,10 @@ def _evidence(evaluation: Evaluation) -> gate.Candidate:
 
 def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Candidate:
     """One arm in the registry, whose history begins with it."""
-    marks = {runs.SYNTHETIC: str(registry.is_synthetic_name(arm.name)).lower()}
-    known = history.begin(arm.name, job.config.promote.alias, run.experiment_id, marks, _DESCRIPTION)
+    synthetic = registry.is_synthetic_name(arm.name)
+    marks = {runs.SYNTHETIC: str(synthetic).lower()}
+    description = "\n\n".join([*([SYNTHETIC] if synthetic else []), DISCLAIMER])
+    known = history.begin(arm.name, job.config.promote.alias, run.experiment_id, marks, description)
     arm = register(job, run, study, arm)
     if arm.problem is not None:
         say(f"  {arm.evaluation.model.arm} is not registered: {arm.problem}")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eusml.commands.champion import champion_of, follow
+from eusml.commands.champion import champion_of, follow, mark_displaced
 from eusml.commands.history import registered_model
 from eusml.commands.job import Job, open_job
 from eusml.commands.promote import Promotion, moved
@@ -80,23 +80,19 @@ def rollback(job: Job) -> Promotion:
     for line in decision.lines():
         say(line)
     if decision.moves:
-        _describe(decision, job.run, version, champion.version)
+        _mark_reinstated(version, decision, job.run.run_id)
+        mark_displaced(champion, decision, job.run.run_id)
     return Promotion(decision, job.run.run_id, target.version if decision.moves else decision.champion)
 
 
-def _describe(
-    decision: Decision,
-    run: runs.Run,
-    back: versions.RegisteredVersion | None,
-    gone: versions.RegisteredVersion | None,
-) -> None:
-    """Write the decision on the version that is champion again, and on the one that is not any more."""
-    marks = {"eusml.decision_digest": decision.digest, "eusml.decision_run": run.run_id}
-    if back is not None:
-        note = f"{decision.markdown()}\n\n{back.description}"
-        versions.describe(back, {**marks, "eusml.decision": decision.outcome}, note)
-    if gone is not None:
-        versions.describe(gone, {**marks, "eusml.decision": "rolled back"})
+def _mark_reinstated(version: versions.RegisteredVersion | None, decision: Decision, run_id: str) -> None:
+    if version is not None:
+        marks = {
+            "eusml.decision": decision.outcome,
+            "eusml.decision_digest": decision.digest,
+            "eusml.decision_run": run_id,
+        }
+        versions.describe(version, marks, f"{decision.markdown()}\n\n{version.description}")
 
 
 def _target(known: history.History, asked: int | None) -> Target:

@@ -45,7 +45,7 @@ def audit_is_clean(
     doubtful = [f for f in findings if f["kind"] in DOUBTFUL and f["decision"] in ("kept", "stops the run")]
     figures = {"findings": len(findings), "doubtful_and_kept": len(doubtful)}
     if not doubtful:
-        return RuleResult(name, True, f"{len(findings)} findings, none that makes a label doubtful was kept", figures)
+        return RuleResult(name, True, f"{len(findings)} finding(s), none that makes a label doubtful was kept", figures)
     kinds = ", ".join(dict.fromkeys(f["kind"] for f in doubtful))
     return RuleResult(name, not required, f"{len(doubtful)} kept ({kinds}){waived}", figures)
 

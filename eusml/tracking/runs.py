@@ -178,6 +178,13 @@ def entry_run(name: str, tags: Mapping[str, str], worker: str) -> Iterator[Run]:
         ) from error
 
 
+def name_given_run(name: str, tags: Mapping[str, str]) -> None:
+    """Name the run that `mlflow run` opened for an entry point that records nothing; elsewhere there is none."""
+    if given := os.environ.get("MLFLOW_RUN_ID"):
+        for key, value in {MLFLOW_RUN_NAME: name, **tags}.items():
+            client().set_tag(given, key, value)
+
+
 @contextmanager
 def child_run(parent: Run, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """A run below another one."""

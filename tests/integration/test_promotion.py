@@ -169,6 +169,9 @@ def test_the_first_candidate_that_meets_the_rules_is_promoted(registry: Registry
 def test_a_better_one_takes_its_place_and_a_worse_one_does_not(registry: Registry) -> None:
     registry.promote(registry.ranked[-1])
     assert (registry.alias("champion"), registry.newest_decision()["champion"]) == ("2", "1")
+    displaced = registry.client.get_model_version(NAME, "1")
+    assert displaced.tags["eusml.decision"] == "displaced"
+    assert displaced.description.startswith("**Displaced, no longer champion**: version 2 is, by run ")
     said = registry.promote(registry.ranked[0], code=3)
     assert "FAILED  better than the champion" in said
     assert (registry.alias("champion"), registry.alias("challenger")) == ("2", "1")
@@ -213,6 +216,8 @@ def test_a_damaged_champion_is_said_and_rolled_back_and_not_gone_back_to(registr
     assert "FAILED  model files are sound" in said
     assert "version 1: champion again" in registry.ask("rollback")
     assert registry.alias("champion") == "1"
+    assert "version 1: champion again" in registry.client.get_model_version(NAME, "1").description.splitlines()[2]
+    assert registry.client.get_model_version(NAME, "2").description.startswith("**Rolled back, no longer champion**")
     assert "model files are sound" in registry.ask("rollback", "--promote.rollback_to", "2", code=3)
     assert registry.failed("rollback") == ["model files are sound"]
     with weights.open("r+b") as file:
