@@ -100,7 +100,7 @@ def test_damaged_expanded_images_are_refused(tmp_path: Path) -> None:
         load_expanded(path)
 
 
-ONLINE = OnlineConfig(enabled=True, rotation_limit_deg=90.0)
+ONLINE = OnlineConfig(enabled=True, rotation_limit_deg=90.0, contrast_frac=0.2, brightness=0.1, tilt=0.3)
 
 
 def test_online_parameters_are_a_function_of_seed_epoch_and_sample() -> None:
@@ -111,16 +111,21 @@ def test_online_parameters_are_a_function_of_seed_epoch_and_sample() -> None:
 
 
 def test_online_parameters_keep_within_their_limits_and_fill_them() -> None:
-    angle, flip, scale, x, y, gamma = online_parameters(0, 1, 5000, ONLINE).T
+    angle, flip, scale, x, y, gamma, contrast, brightness, tilt_x, tilt_y = online_parameters(0, 1, 5000, ONLINE).T
     for values, low, high in (
         (np.rad2deg(angle), -90, 90), (scale, 0.85, 1.15), (x, -0.1, 0.1), (y, -0.1, 0.1), (gamma, 0.8, 1.25),
+        (contrast, 0.8, 1.2), (brightness, -0.1, 0.1), (tilt_x, -0.3, 0.3), (tilt_y, -0.3, 0.3),
     ):  # fmt: skip
         assert low - 1e-5 <= values.min() < low + 0.05 * (high - low)
         assert high + 1e-5 >= values.max() > high - 0.05 * (high - low)
     assert set(flip) == {-1.0, 1.0}
     assert 0.45 < (flip == 1).mean() < 0.55
+    # In every direction alike, and independent of how much.
+    assert np.hypot(tilt_x, tilt_y).max() <= 0.3 + 1e-6
+    assert abs(np.corrcoef(tilt_x, tilt_y)[0, 1]) < 0.05
+    assert tilt_x.std() == pytest.approx(tilt_y.std(), rel=0.05)
 
 
 def test_switched_off_online_parameters_change_nothing() -> None:
     still = OnlineConfig(rotation_limit_deg=0.0, flip=False, scale_frac=0.0, shift_frac=0.0, gamma_frac=0.0)
-    np.testing.assert_array_equal(online_parameters(0, 1, 5, still), np.tile([0, 1, 1, 0, 0, 1], (5, 1)))
+    np.testing.assert_array_equal(online_parameters(0, 1, 5, still), np.tile([0, 1, 1, 0, 0, 1, 1, 0, 0, 0], (5, 1)))

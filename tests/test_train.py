@@ -161,7 +161,10 @@ class TestOnlineResampling:
     image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
 
     def moved(self, **changes: float) -> torch.Tensor:
-        row = {"angle": 0.0, "flip": 1.0, "scale": 1.0, "x": 0.0, "y": 0.0, "gamma": 1.0} | changes
+        row = {
+            "angle": 0.0, "flip": 1.0, "scale": 1.0, "x": 0.0, "y": 0.0,
+            "gamma": 1.0, "contrast": 1.0, "brightness": 0.0, "tilt_x": 0.0, "tilt_y": 0.0,
+        } | changes  # fmt: skip
         return augment_online(self.image, torch.tensor([list(row.values())]))
 
     def test_nothing_drawn_changes_nothing(self) -> None:
@@ -181,10 +184,31 @@ class TestOnlineResampling:
     def test_gamma(self) -> None:
         torch.testing.assert_close(self.moved(gamma=2.0), self.image**2)
 
+    def test_contrast_stretches_about_the_mean(self) -> None:
+        grey = 0.25 + self.image / 2
+        row = torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 0.0, 0.0]])
+        halved = augment_online(grey, row)
+        torch.testing.assert_close(halved, grey.mean() + (grey - grey.mean()) / 2, atol=1e-4, rtol=0)
+
+    def test_brightness_is_added_and_cut_to_what_there_is(self) -> None:
+        torch.testing.assert_close(self.moved(brightness=0.3), (self.image + 0.3).clamp(0, 1))
+        torch.testing.assert_close(self.moved(brightness=-0.3), (self.image - 0.3).clamp(0, 1))
+
+    def test_tilt_rises_from_one_edge_to_the_other(self) -> None:
+        row = torch.tensor([[0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.2, -0.1]])
+        tilted = augment_online(torch.full((1, 1, 32, 32), 0.5), row)[0, 0] - 0.5
+        across = (torch.arange(32) + 0.5) / 16 - 1
+        torch.testing.assert_close(tilted, 0.2 * across[None, :] - 0.1 * across[:, None], atol=1e-6, rtol=0)
+
+    def test_what_is_not_asked_for_changes_no_bit(self) -> None:
+        plain = self.moved(gamma=1.3, angle=0.4)
+        assert torch.equal(plain, self.moved(gamma=1.3, angle=0.4, tilt_x=0.0, contrast=1.0))
+        assert not torch.equal(plain, self.moved(gamma=1.3, angle=0.4, contrast=1.01))
+
     def test_scale_above_one_enlarges(self) -> None:
         centre = torch.zeros(1, 1, 32, 32)
         centre[..., 12:20, 12:20] = 1
-        row = torch.tensor([[0.0, 1.0, 1.5, 0.0, 0.0, 1.0]])
+        row = torch.tensor([[0.0, 1.0, 1.5, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0]])
         assert augment_online(centre, row).sum() == pytest.approx(64 * 1.5**2, rel=0.05)
 
 

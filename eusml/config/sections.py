@@ -99,6 +99,13 @@ class OnlineConfig(Section):
     """Shift in x and y is drawn uniformly from ± this fraction of the side."""
     gamma_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
     """Gamma is drawn log-uniformly from 1/(1 + this) to 1 + this."""
+    contrast_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Deviations from the image's mean are multiplied by 1 ± this, as another dynamic range would."""
+    brightness: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Added or taken away everywhere, up to this (grey levels 0-1), as another gain would of a log-compressed image."""
+    tilt: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Added or taken away linearly across the image, nothing in the middle and up to this at half a side from it, in
+    any direction, as another time-gain compensation would."""
 
 
 class TrainConfig(Section):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ORIGINAL = "original"
-_ONLINE_STREAM = 0x0A
+_GEOMETRY_STREAM = 0x0A
+_DISPLAY_STREAM = 0x0E
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,14 @@ def online_parameters(seed: int, epoch: int, count: int, settings: OnlineConfig)
     """What is done to each of `count` samples in one epoch.
 
     Returns:
-        float32 [count, 6]: angle (radians), flip (1 or -1), scale (factor), shift in x and y (fractions of the
-        side), gamma (exponent). Row i depends on (seed, epoch, i) alone.
+        float32 [count, 10]: angle (radians), flip (1 or -1), scale (factor), shift in x and y (fractions of the
+        side), gamma (exponent), contrast (factor), brightness, tilt in x and y (grey levels 0-1). Row i depends on
+        (seed, epoch, i) alone.
     """
-    unit = np.random.default_rng([seed, epoch, _ONLINE_STREAM]).random((count, 6))
+    unit = np.random.default_rng([seed, epoch, _GEOMETRY_STREAM]).random((count, 6))
     signed = 2.0 * unit - 1.0
+    display = 2.0 * np.random.default_rng([seed, epoch, _DISPLAY_STREAM]).random((count, 4)) - 1.0
+    tilt, towards = settings.tilt * display[:, 2], np.pi * display[:, 3]
     columns = [
         np.deg2rad(settings.rotation_limit_deg) * signed[:, 0],
         np.where(settings.flip & (unit[:, 1] < 0.5), -1.0, 1.0),
@@ -96,5 +100,9 @@ def online_parameters(seed: int, epoch: int, count: int, settings: OnlineConfig)
         settings.shift_frac * signed[:, 3],
         settings.shift_frac * signed[:, 4],
         np.exp(np.log1p(settings.gamma_frac) * signed[:, 5]),
+        1.0 + settings.contrast_frac * display[:, 0],
+        settings.brightness * display[:, 1],
+        tilt * np.cos(towards),
+        tilt * np.sin(towards),
     ]
     return np.stack(columns, axis=1).astype(np.float32)

@@ -92,13 +92,13 @@ def training_batches(
 
 
 def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
-    """Rotate, flip, zoom, shift and gamma-correct a batch in one resampling.
+    """Rotate, flip, zoom and shift a batch in one resampling, and display it as another machine's settings would.
 
     Args:
         grey: float32 [B, 1, S, S] of 0-1.
-        parameters: float32 [B, 6], columns as `eusml.data.augment.online_parameters` gives them.
+        parameters: float32 [B, 10], columns as `eusml.data.augment.online_parameters` gives them.
     """
-    angle, flip, scale, shift_x, shift_y, gamma = parameters.unbind(1)
+    angle, flip, scale, shift_x, shift_y, *display = parameters.unbind(1)
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     # Each row maps output to input coordinates, which run from -1 to 1: a shift of the whole side is 2.
     theta = torch.stack(
@@ -112,4 +112,21 @@ def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor
     # Reflection leaves no black corners that would tell a turned image from an upright one. Cubic, because linear
     # interpolation smooths speckle away, and the texture is what is to be learnt.
     moved = functional.grid_sample(grey, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-    return moved.clamp_(0.0, 1.0).pow_(gamma.view(-1, 1, 1, 1))
+    return _displayed(moved.clamp_(0.0, 1.0), *(column.view(-1, 1, 1, 1) for column in display))
+
+
+def _displayed(
+    grey: torch.Tensor,
+    gamma: torch.Tensor,
+    contrast: torch.Tensor,
+    brightness: torch.Tensor,
+    tilt_x: torch.Tensor,
+    tilt_y: torch.Tensor,
+) -> torch.Tensor:
+    """Gamma, then contrast, brightness and tilt, each [B, 1, 1, 1]; what changes nothing changes no bit."""
+    grey = grey.pow_(gamma)
+    side = grey.shape[-1]
+    across = (torch.arange(side, device=grey.device) * 2 + 1 - side) / side
+    offset = brightness + tilt_x * across.view(1, 1, 1, side) + tilt_y * across.view(1, 1, side, 1)
+    stretched = grey + (contrast - 1) * (grey - grey.mean((2, 3), keepdim=True))
+    return stretched.add_(offset).clamp_(0.0, 1.0)
