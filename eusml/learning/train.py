@@ -15,6 +15,7 @@ from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation, epoch_order, to_device, to_grey, training_batches
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, DropoutLinear, build_network
+from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.predict import batched_logits
 from eusml.runtime import Compute, choose_compute, make_deterministic
 
@@ -98,7 +99,7 @@ def fit(
     compute = choose_compute(settings.device, settings.precision)
     network, normalisation = _start(settings, originals or train)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = _optimizer(network, settings)
+    optimizer = DenseOptimizer(network, settings)
     state = load_state(state_path, job) if state_path else None
     history: list[EpochResult] = []
     if state is not None:
@@ -137,19 +138,9 @@ def _start(settings: TrainConfig, originals: LabelledImages) -> tuple[nn.Module,
     return network, Normalisation.of_images(originals.images)
 
 
-def _optimizer(network: nn.Module, settings: TrainConfig) -> torch.optim.Optimizer:
-    """Weight decay on matrices and filters only: shrinking biases and normalisation scales gains nothing."""
-    filters = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": filters, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr, fused=True)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
-
-
 def _epochs(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: DenseOptimizer,
     train: LabelledImages,
     test: LabelledImages | None,
     settings: TrainConfig,
@@ -194,7 +185,7 @@ def _begin_epoch(network: nn.Module, seed: int, epoch: int) -> None:
 
 def _train_step(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: DenseOptimizer,
     batch: torch.Tensor,
     target: torch.Tensor,
     lr: float,
@@ -202,14 +193,11 @@ def _train_step(
     compute: Compute,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step; returns mean loss and number of hits as tensors on the device."""
-    for group in optimizer.param_groups:
-        group["lr"] = lr
     with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
         logits = network(batch)
     loss = functional.cross_entropy(logits.float(), target, label_smoothing=settings.label_smoothing)
-    optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
+    optimizer.step(lr)
     return loss.detach(), (logits.detach().argmax(1) == target).sum()
 
 
