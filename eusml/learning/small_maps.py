@@ -2,7 +2,7 @@
 
 A 48 or 64 px image reaches the last stage of a ResNet as 2 × 2 pixels under filters of 9 MB. oneDNN works through the
 batch image by image there and carries all filters through memory for each; one matrix product for the whole batch
-(im2col, Chellapilla et al. 2006, hal-inria-00112631) does it once. `benchmarks/small_maps.py` measures both.
+(im2col, Chellapilla et al. 2006, hal-inria-00112631) does it once. `benchmarks/training_step.py` measures both.
 """
 
 import torch
