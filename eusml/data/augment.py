@@ -8,6 +8,7 @@ parent, so that a test can prove that no held-out case has one. On-line: paramet
 import zipfile
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eusml.config import AugmentConfig, OnlineConfig
+from eusml.data.parallel import cores
 from eusml.errors import DataError
 from eusml.files import written_whole
 
@@ -46,19 +48,28 @@ def expand(images: "NDArray[np.uint8]", case_ids: Sequence[str], settings: Augme
         case_ids: N names.
         settings: operations and their strengths.
     """
-    from eusml.data.transforms import copy_of
+    from eusml.data.transforms import copier
 
     assert len(images) == len(case_ids)
-    blocks = [images]
-    for operation in settings.operations:
-        # The name and not the place in the list: dropping one operation leaves the other copies as they were.
-        stream = zlib.crc32(operation.encode())
-        rngs = (np.random.default_rng([settings.seed, stream, zlib.crc32(case.encode())]) for case in case_ids)
-        blocks.append(
-            np.stack([copy_of(image, operation, settings, rng) for image, rng in zip(images, rngs, strict=True)])
-        )
+    grown = np.empty((1 + len(settings.operations), *images.shape), np.uint8)
+    grown[0] = images
+    cases = [zlib.crc32(case.encode()) for case in case_ids]
+
+    def fill(rows: "NDArray[np.int64]") -> None:
+        for block, operation in zip(grown[1:], settings.operations, strict=True):
+            copy = copier(operation, settings)
+            # The name and not the place in the list: dropping one operation leaves the other copies as they were.
+            stream = zlib.crc32(operation.encode())
+            for row in rows:
+                block[row] = copy(images[row], np.random.default_rng([settings.seed, stream, cases[row]]))
+
+    # Threads, because OpenCV lets others work meanwhile.
+    with ThreadPoolExecutor(cores()) as pool:
+        list(pool.map(fill, np.array_split(np.arange(len(images)), cores())))
     names = np.array([ORIGINAL, *settings.operations])
-    return Expanded(np.concatenate(blocks), np.tile(np.arange(len(images)), len(blocks)), np.repeat(names, len(images)))
+    return Expanded(
+        grown.reshape(-1, *images.shape[1:]), np.tile(np.arange(len(images)), len(names)), np.repeat(names, len(images))
+    )
 
 
 def save_expanded(expanded: Expanded, path: Path) -> None:

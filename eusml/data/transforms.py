@@ -1,5 +1,7 @@
 """The study's five operations on one grey image, with albumentations; log and sigmoid contrast are our own."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import albumentations as A
@@ -10,6 +12,9 @@ from eusml.config import AugmentConfig, Operation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Copier = Callable[["NDArray[np.uint8]", np.random.Generator], "NDArray[np.uint8]"]
+"""From an image, uint8 [S, S], and a generator for what is drawn, to its copy, uint8 [S, S]."""
 
 _GREY = np.arange(256) / 255.0
 
@@ -41,27 +46,39 @@ class SigmoidContrast(A.ImageOnlyTransform):  # type: ignore[misc]
         return _look_up(img, self.table)
 
 
-def copy_of(
-    image: "NDArray[np.uint8]", operation: Operation, settings: AugmentConfig, rng: np.random.Generator
-) -> "NDArray[np.uint8]":
-    """One augmented copy, uint8 [S, S]; angle and axis of the flip come from `rng`, nothing from global state."""
-    # albumentations takes and gives [S, S, 1]; some of its operations refuse an image without a channel axis.
-    result = _transform(operation, settings, rng)(image=image[..., None])["image"]
-    return np.asarray(result, dtype=np.uint8).reshape(image.shape)
+def copier(operation: Operation, settings: AugmentConfig) -> Copier:
+    """What makes a copy of an image by one operation; what is drawn comes from the generator alone.
 
-
-def _transform(operation: Operation, settings: AugmentConfig, rng: np.random.Generator) -> A.BasicTransform:
+    One for each thread: albumentations' transforms keep what they drew last.
+    """
     if operation == "rotation":
-        angle = float(rng.uniform(-settings.rotation_limit_deg, settings.rotation_limit_deg))
-        # Reflection leaves no black corners that would tell a turned image from an upright one.
-        return A.Rotate(limit=(angle, angle), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
+        return _Turned(settings.rotation_limit_deg)
     if operation == "flip":
-        return A.HorizontalFlip(p=1.0) if rng.random() < 0.5 else A.VerticalFlip(p=1.0)
+        across, upside_down = A.HorizontalFlip(p=1.0), A.VerticalFlip(p=1.0)
+        return lambda image, rng: _applied(across if rng.random() < 0.5 else upside_down, image)
     if operation == "clahe":
-        return A.CLAHE(clip_limit=(settings.clahe_clip_limit,) * 2, tile_grid_size=(8, 8), p=1.0)
-    if operation == "log":
-        return LogContrast(settings.log_gain)
-    return SigmoidContrast(settings.sigmoid_cutoff, settings.sigmoid_gain)
+        fixed = A.CLAHE(clip_limit=(settings.clahe_clip_limit,) * 2, tile_grid_size=(8, 8), p=1.0)
+    elif operation == "log":
+        fixed = LogContrast(settings.log_gain)
+    else:
+        fixed = SigmoidContrast(settings.sigmoid_cutoff, settings.sigmoid_gain)
+    return lambda image, _: _applied(fixed, image)
+
+
+@dataclass(frozen=True)
+class _Turned:
+    limit_deg: float
+
+    def __call__(self, image: "NDArray[np.uint8]", rng: np.random.Generator) -> "NDArray[np.uint8]":
+        angle = float(rng.uniform(-self.limit_deg, self.limit_deg))
+        # Reflection leaves no black corners that would tell a turned image from an upright one.
+        return _applied(A.Rotate(limit=(angle, angle), border_mode=cv2.BORDER_REFLECT_101, p=1.0), image)
+
+
+def _applied(transform: A.BasicTransform, image: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
+    # albumentations takes and gives [S, S, 1]; some of its operations refuse an image without a channel axis.
+    result = transform(image=image[..., None])["image"]
+    return np.asarray(result, dtype=np.uint8).reshape(image.shape)
 
 
 def _table(levels: "NDArray[np.float64]") -> "NDArray[np.uint8]":
