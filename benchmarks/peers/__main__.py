@@ -3,7 +3,7 @@
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,14 +17,14 @@ LIBRARIES = ("torch", "torchvision", "timm", "lightning", "fastai")
 _REHEARSAL_PX, _REHEARSAL_IMAGES, _REHEARSAL_BATCH, _REHEARSAL_EPOCHS = 32, 16, 8, 3
 
 
-def _words(allowed: Sequence[str]) -> "type[list[str]]":
+def _words(allowed: Sequence[str]) -> Callable[[str], list[str]]:
     def read(text: str) -> list[str]:
         found = text.split(",")
         if unknown := [word for word in found if word not in allowed]:
             raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(allowed)}")
         return found
 
-    return read  # type: ignore[return-value]
+    return read
 
 
 def options(words: Sequence[str] | None) -> argparse.Namespace:
@@ -58,8 +58,8 @@ def header(asked: argparse.Namespace, outcomes: Sequence[Outcome]) -> str:
     used = {answer.torch for answer in answers} | {_version("torch")}
     known = [f"{library} {_version(library)}" for library in LIBRARIES[1:]]
     libraries = ", ".join([f"torch {' and '.join(sorted(used))}", *known])
-    work = f"{asked.size} px, batch {asked.batch}, {asked.images} images, {asked.epochs} epochs, {asked.rounds} rounds"
-    return f"{_cpu()}, {cores()} cores, {threads} threads; {libraries}; {work}"
+    work = f"{asked.size} px, batch {asked.batch}, {asked.images} images, {asked.epochs} epochs, rounds: {asked.rounds}"
+    return f"{_cpu()}, {cores()} cores, threads: {threads}; {libraries}; {work}"
 
 
 def _version(library: str) -> str:
@@ -97,9 +97,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if not asked.no_rehearsal:
             rehearse(entries, folder / "rehearsal")
         images = write_images(folder / "images", asked.images, asked.size)
-        work = Work(
-            str(images), "", "", asked.size, asked.batch, asked.epochs, "default", asked.workers, started_s=0.0
-        )  # fmt: skip
+        work = _work(images, asked.size, asked.batch, asked.epochs, asked.workers)
         outcomes = in_turns(entries, work, asked.rounds, _say)
     print(header(asked, [outcome for rounds in outcomes.values() for outcome in rounds]), end="\n\n")
     print(table(outcomes, [entry for entry in rows if entry not in outcomes]))
@@ -108,13 +106,16 @@ def main(words: Sequence[str] | None = None) -> None:
 def rehearse(entries: Sequence[Entry], folder: Path) -> None:
     """Everybody once on a few small images: bytecode is compiled, libraries are read, and who fails does so soon."""
     images = write_images(folder, _REHEARSAL_IMAGES, _REHEARSAL_PX)
-    work = Work(
-        str(images), "", "", _REHEARSAL_PX, _REHEARSAL_BATCH, _REHEARSAL_EPOCHS, "default", None, started_s=0.0
-    )  # fmt: skip
+    work = _work(images, _REHEARSAL_PX, _REHEARSAL_BATCH, _REHEARSAL_EPOCHS, None)
     for entry in (entry for entry in entries if entry.arch == entries[0].arch):
         outcome = train_once(entry, work)
         if isinstance(outcome, Failure):
             _say(f"rehearsal, {entry.contestant.name}, {entry.setting}: {outcome.message}")
+
+
+def _work(images: Path, size_px: int, batch: int, epochs: int, workers: int | None) -> Work:
+    """What all entries share; the rest is filled in for each training."""
+    return Work(str(images), "", "", size_px, batch, epochs, "default", workers, 0.0)
 
 
 if __name__ == "__main__":

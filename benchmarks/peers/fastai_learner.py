@@ -5,9 +5,9 @@ channel, as `PILImageBW` makes it. Shift and gamma are no transforms of fastai's
 
 Default: fp32, fastai's AdamW, loader processes as it starts them unasked (one per core, 16 at most). Best:
 channels-last by its callback, which docs.fast.ai/callback.channelslast recommends for newer CPUs, too, together with
-mixed precision; bf16 autocast; torch's fused AdamW in its `OptimWrapper`; loader processes that stay. Its own `to_bf16`
-asks for CUDA's autocast and does nothing on a CPU (fastai 2.8.12, `callback/fp16.py`), so the same callback stands here
-with the CPU's.
+mixed precision; bf16 autocast; torch's fused AdamW in its `OptimWrapper`. Its own `to_bf16` asks for CUDA's autocast
+and does nothing on a CPU (fastai 2.8.12, `callback/fp16.py`), so the same callback stands here with the CPU's. Its
+loader starts its processes anew in every epoch in either setting, whatever `persistent_workers` says (`data/load.py`).
 """
 
 import functools
@@ -134,8 +134,7 @@ def data_loaders(work: Work, workers: int) -> DataLoaders:
         get_y=parent_label,
         batch_tfms=[*setup_aug_tfms(affine), Gamma(p=1.0), Normalize.from_stats(GREY_MEAN, GREY_STD)],
     )
-    stay = work.best and workers > 0
-    return block.dataloaders(Path(work.folder), bs=work.batch, num_workers=workers, persistent_workers=stay)
+    return block.dataloaders(Path(work.folder), bs=work.batch, num_workers=workers)
 
 
 def main(work: Work, record: Record) -> tuple[int, int]:

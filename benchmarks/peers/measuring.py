@@ -13,6 +13,8 @@ from pathlib import Path
 
 from benchmarks.peers.work import Answer, Setting, Work
 
+ROOT = Path(__file__).parents[2]
+"""Of the project; modules are run from there."""
 OURS = "eusml"
 PLAIN = "torchvision"
 """Whose default setting everybody is compared with."""
@@ -71,7 +73,7 @@ def train_once(entry: Entry, work: Work) -> Outcome:
         weights = str(Path(folder) / "weights.bin")
         work = replace(work, arch=entry.arch, setting=entry.setting, weights=weights, started_s=time.monotonic())
         words = [sys.executable, "-m", f"benchmarks.peers.{entry.contestant.module}", json.dumps(asdict(work))]
-        done = subprocess.run(words, env=_environment(), capture_output=True, text=True, check=False)
+        done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return Failure(f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}")

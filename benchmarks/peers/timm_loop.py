@@ -2,8 +2,8 @@
 
 Default: fp32, train.py's 4 loader processes cut to the number of cores, its prefetcher, which normalises whole batches.
 Best: `--amp --amp-dtype bfloat16 --channels-last` of the same script, and torch's fused AdamW by `--opt-kwargs
-fused=True`. One channel, as `--in-chans 1` makes it. timm's own augmentation is another one (crops, colour, RandAugment), so the
-operations are torchvision's, which timm's own transforms are made of.
+fused=True`. One channel, as `--in-chans 1` makes it. timm's own augmentation is another one (crops, colour,
+RandAugment), so the operations are torchvision's, which timm's own transforms are made of.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """The loop of torchvision's reference script for classification (pytorch/vision, references/classification/train.py).
 
 Default: fp32, its 16 loader processes cut to the number of cores (torch warns of more), started anew in every epoch.
-Best: bf16 autocast as in torch.amp's example for CPUs, channels-last as in torch's performance tuning guide, AdamW fused,
-loader processes that stay.
+Best: bf16 autocast as in torch.amp's example for CPUs, channels-last as in torch's performance tuning guide, AdamW
+fused, loader processes that stay.
 """
 
 import torch

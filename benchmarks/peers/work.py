@@ -57,7 +57,7 @@ class Work:
         return self.setting == "best"
 
     def loader_workers(self, default: int, recommended: int | None = None) -> int:
-        """How many loader processes to use; never more than cores by a peer's own advice, for torch warns of that.
+        """How many loader processes to use: never more than there are cores, for torch warns of that.
 
         Args:
             default: what the peer does unasked.
