@@ -1,0 +1,56 @@
+"""Ours: the same files through our decoder, then `fit` with on-line augmentation, as `eusml train` does.
+
+Default is `train.precision=fp32`, best is `bf16`, which `auto` takes on a CPU that has it; all else stands as it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.peers.work import LEARNING_RATE, WEIGHT_DECAY, Record, Work, answer
+from eusml.config import DataConfig, OnlineConfig, TrainConfig
+from eusml.data.images import Preparation, prepare
+from eusml.learning.batches import LabelledImages
+from eusml.learning.bundle import WEIGHTS_FILE, ModelSpec, save_bundle
+from eusml.learning.train import EpochResult, fit
+
+
+def settings_of(work: Work) -> TrainConfig:
+    """Our defaults, with on-line augmentation instead of copies."""
+    return TrainConfig(
+        arch=work.arch,
+        epochs=work.epochs,
+        batch_size=work.batch,
+        lr=LEARNING_RATE,
+        weight_decay=WEIGHT_DECAY,
+        offline=False,
+        online=OnlineConfig(enabled=True),
+        precision="bf16" if work.best else "fp32",
+        device="cpu",
+    )
+
+
+def main(work: Work, record: Record) -> tuple[int, int]:
+    """Decode, train and save."""
+    data, images = DataConfig(), 0
+    preparation = Preparation(work.size_px, data.roi_margin_frac)
+    files = sorted(Path(work.folder).glob("*/*.png"))
+    decoded = [prepare(file.read_bytes(), None, preparation, str(file)) for file in files]
+    y_true = np.array([file.parent.name == data.positive_class for file in files], dtype=np.int64)
+    images = len(files)
+
+    def on_epoch(result: EpochResult) -> None:
+        record.step(result.train_loss, images)
+        record.end_epoch()
+
+    result = fit(LabelledImages(np.stack(decoded), y_true), None, settings_of(work), job="", on_epoch=on_epoch)
+    folder, (mean, std) = Path(work.weights).parent, (result.normalisation.mean, result.normalisation.std)
+    classes = data.positive_class, "leiomyoma"
+    spec = ModelSpec(work.arch, len(mean), mean, std, preparation, *classes, 0.5, 1, synthetic=True)
+    save_bundle(folder, result.network, spec)
+    (folder / WEIGHTS_FILE).rename(work.weights)
+    return len(mean), 0
+
+
+if __name__ == "__main__":
+    answer(main)
