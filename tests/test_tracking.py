@@ -101,6 +101,21 @@ def test_a_failed_run_says_why_and_is_not_reused(store_folder: Path) -> None:
     assert runs.find_finished(run, "f1") is None
 
 
+def test_a_run_that_mlflow_opened_for_a_command_without_one_is_named(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = MlflowClient()
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    runs.name_given_run("quick: history", {})
+    assert client.search_runs(["0"]) == []
+    run_id = client.create_run("0", run_name="wise-lynx-282").info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    runs.name_given_run("quick: history", {runs.STAGE: "history"})
+    found = client.get_run(run_id)
+    assert found.info.run_name == "quick: history"
+    assert found.data.tags[runs.STAGE] == "history"
+
+
 def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
     with runs.entry_run("x", {runs.FINGERPRINT: "f2"}, HERE) as run:
         assert runs.find_finished(run, "f2") is None

@@ -48,14 +48,23 @@ def follow(known: history.History) -> None:
         say(f"  alias {known.alias} was at version {was}, and not at {is_at} as its history says; it was put back")
 
 
+def write_on(
+    version: versions.RegisteredVersion, decision: Decision, run_id: str, *, outcome: str, description: str
+) -> None:
+    """Write a decision, recorded in `run_id`, on the page of a version."""
+    marks = {"eusml.decision": outcome, "eusml.decision_digest": decision.digest, "eusml.decision_run": run_id}
+    versions.describe(version, marks, description)
+
+
 def mark_displaced(champion: Champion, decision: Decision, run_id: str) -> None:
     """Write on the version that was champion that it is so no longer: its page says of old that it was promoted."""
-    if champion.version is None:
-        return
-    how = "rolled back" if decision.kind == "rollback" else "displaced"
-    marks = {"eusml.decision": how, "eusml.decision_digest": decision.digest, "eusml.decision_run": run_id}
-    line = f"**{how.capitalize()}, no longer {decision.alias}**: version {decision.version} is, by run {run_id}."
-    versions.describe(champion.version, marks, f"{line}\n\n{champion.version.description}")
+    if champion.version is not None:
+        outcome = "rolled back" if decision.kind == "rollback" else "displaced"
+        line = (
+            f"**{outcome.capitalize()}, no longer {decision.alias}**: version {decision.version} is, by run {run_id}."
+        )
+        before = champion.version.description
+        write_on(champion.version, decision, run_id, outcome=outcome, description=f"{line}\n\n{before}")
 
 
 def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion) -> Sequence[RuleResult]:

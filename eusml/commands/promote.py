@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eusml.commands.candidate import Candidate, look_at, own_rules, register
-from eusml.commands.champion import against, champion_of, follow, mark_displaced
+from eusml.commands.champion import against, champion_of, follow, mark_displaced, write_on
 from eusml.commands.compare import all_evaluations
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import Evaluation
@@ -177,13 +177,8 @@ def _recorded(run: runs.Run, decision: Decision, candidate: Candidate) -> Promot
     run.note(decision.markdown())
     run.tags({"eusml.decision": decision.outcome, "eusml.decision_digest": decision.digest})
     if candidate.version is not None and not decision.dry_run:
-        marks = {
-            "eusml.decision": decision.outcome,
-            "eusml.decision_digest": decision.digest,
-            "eusml.decision_run": run.run_id,
-        }
         note = f"{decision.markdown()}\n\n{candidate.evaluation.note}"
-        versions.describe(candidate.version, marks, note)
+        write_on(candidate.version, decision, run.run_id, outcome=decision.outcome, description=note)
     return Promotion(decision, run.run_id, decision.version if decision.moves else decision.champion)
 
 

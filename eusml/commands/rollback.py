@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eusml.commands.champion import champion_of, follow, mark_displaced
+from eusml.commands.champion import champion_of, follow, mark_displaced, write_on
 from eusml.commands.history import registered_model
 from eusml.commands.job import Job, open_job
 from eusml.commands.promote import Promotion, moved
@@ -80,19 +80,11 @@ def rollback(job: Job) -> Promotion:
     for line in decision.lines():
         say(line)
     if decision.moves:
-        _mark_reinstated(version, decision, job.run.run_id)
+        assert version is not None
+        note = f"{decision.markdown()}\n\n{version.description}"
+        write_on(version, decision, job.run.run_id, outcome=decision.outcome, description=note)
         mark_displaced(champion, decision, job.run.run_id)
     return Promotion(decision, job.run.run_id, target.version if decision.moves else decision.champion)
-
-
-def _mark_reinstated(version: versions.RegisteredVersion | None, decision: Decision, run_id: str) -> None:
-    if version is not None:
-        marks = {
-            "eusml.decision": decision.outcome,
-            "eusml.decision_digest": decision.digest,
-            "eusml.decision_run": run_id,
-        }
-        versions.describe(version, marks, f"{decision.markdown()}\n\n{version.description}")
 
 
 def _target(known: history.History, asked: int | None) -> Target:

@@ -20,12 +20,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from mlflow.entities import RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 
 from eusml.errors import PromotionError, TrackingError
 from eusml.tracking.runs import STAGE
@@ -259,9 +258,8 @@ def _begin(name: str, experiment_id: str, tags: dict[str, str], description: str
 
 
 def _make_run(name: str, experiment_id: str) -> str:
-    title = f"history of {name}"
-    tags = {MLFLOW_RUN_NAME: title, STAGE: "history", _OF: name, MLFLOW_RUN_NOTE: _NOTE.format(name=name)}
-    run_id = str(client().create_run(experiment_id, tags=tags, run_name=title).info.run_id)
+    tags = {STAGE: "history", _OF: name, MLFLOW_RUN_NOTE: _NOTE.format(name=name)}
+    run_id = str(client().create_run(experiment_id, tags=tags, run_name=f"history of {name}").info.run_id)
     client().set_terminated(run_id, RunStatus.to_string(RunStatus.FINISHED))
     return run_id
 
@@ -285,8 +283,7 @@ def _parse(text: str, earlier: Sequence[Entry], run_id: str) -> Entry:
     """The next entry, which must go on from the ones before it."""
     number = len(earlier) + 1
     try:
-        fields: dict[str, Any] = json.loads(text)
-        entry = Entry(**fields)
+        entry = Entry(**json.loads(text))
     except (ValueError, TypeError) as error:
         raise TrackingError(f"entry {number} of the history in run {run_id} cannot be read: {error}") from None
     if entry.text != text or entry.number != number or entry.previous != (_sha256(earlier[-1].text) if earlier else ""):

@@ -163,6 +163,7 @@ def test_the_first_candidate_that_meets_the_rules_is_promoted(registry: Registry
     version = registry.client.get_model_version(NAME, "1")
     assert "promoted to champion" in version.description
     assert "SYNTHETIC" in version.description
+    assert "SYNTHETIC" in registry.client.get_registered_model(NAME).description
     assert "it is the champion already" in registry.promote(registry.ranked[0])
 
 
