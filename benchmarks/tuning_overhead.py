@@ -22,7 +22,7 @@ import mlflow
 from eusml.__main__ import main
 from eusml.commands import tune
 from eusml.config import Config
-from eusml.learning.train import EpochResult
+from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning import study
 from eusml.learning.tuning.objective import InnerFolds
 from eusml.tracking import trials

@@ -43,7 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Both libraries ask the network for news when they are imported, unless told not to.
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-        importlib.import_module(f"eusml.commands.{name}").run(config)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as torchrun says to those that it starts together
+            from eusml.commands.led import run_together
+
+            run_together(name, config)
+        else:
+            importlib.import_module(f"eusml.commands.{name}").run(config)
     except EusmlError as error:
         print(f"eusml: error: {error}", file=sys.stderr)
         return error.exit_code

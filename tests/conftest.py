@@ -1,5 +1,6 @@
 """What several tests share: small images that can be told apart, and settings that train in a second."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
 
@@ -48,6 +50,14 @@ def two_classes(count: int, size_px: int, seed: int) -> tuple[np.ndarray, np.nda
     images = rng.integers(0, 120, (count, size_px, size_px))
     images[y_true == 1, : size_px // 2] += 100
     return images.astype(np.uint8), y_true
+
+
+def weights_sha256(network: nn.Module) -> str:
+    """Of all weights and statistics, to the bit."""
+    found = hashlib.sha256()
+    for tensor in network.state_dict().values():
+        found.update(tensor.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def answers(seed: int, count: int = 30) -> pd.DataFrame:

@@ -4,7 +4,6 @@ Every moment is a call into the system or a step of the training; the process se
 so that no handler, `finally` or buffer of ours can help.
 """
 
-import hashlib
 import json
 import os
 import signal
@@ -18,9 +17,9 @@ import torchvision  # noqa: F401  imported before forking, once for all children
 
 from eusml import files
 from eusml.config import OnlineConfig, TrainConfig
-from eusml.learning import checkpoint, train
+from eusml.learning import checkpoint, epoch, train
 from eusml.learning.batches import LabelledImages
-from tests.conftest import two_classes
+from tests.conftest import two_classes, weights_sha256
 
 SETTINGS = TrainConfig(
     epochs=3, batch_size=8, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True)
@@ -71,7 +70,7 @@ class Killer:
 def run(state_path: Path, result_path: Path, at: int | None) -> None:
     """Train in this process, which may not live to see the end."""
     killer = Killer(at)
-    train._train_step = killer.before("_train_step", train._train_step)
+    epoch._train_step = killer.before("_train_step", epoch._train_step)
     checkpoint.torch.save = killer.torn_save(torch.save)
     files.os.fsync = killer.before("os.fsync", os.fsync)
     files.os.replace = killer.replaced(os.replace)
@@ -79,20 +78,17 @@ def run(state_path: Path, result_path: Path, at: int | None) -> None:
     held_out = LabelledImages(*two_classes(6, 32, seed=2))
     epochs: list[int] = []
 
-    def on_epoch(result: train.EpochResult) -> None:
+    def on_epoch(result: epoch.EpochResult) -> None:
         killer.moment("epoch")
         epochs.append(result.epoch)
 
     result = train.fit(
         LabelledImages(images, y_true), held_out, SETTINGS, job="j", state_path=state_path, on_epoch=on_epoch
     )
-    weights = hashlib.sha256()
-    for tensor in result.network.state_dict().values():
-        weights.update(tensor.numpy().tobytes())
     history = [[row.epoch, row.lr, row.train_loss, row.test_loss] for row in result.history]
-    result_path.write_text(
-        json.dumps({"weights": weights.hexdigest(), "history": history, "epochs": epochs, "moments": killer.seen})
-    )
+    weights = weights_sha256(result.network)
+    found = {"weights": weights, "history": history, "epochs": epochs, "moments": killer.seen}
+    result_path.write_text(json.dumps(found))
 
 
 def in_child(state_path: Path, result_path: Path, at: int | None) -> int:

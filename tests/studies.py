@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from eusml.config import Config, load_config
-from eusml.learning.train import EpochResult
+from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
 from eusml.workers import working

@@ -9,7 +9,8 @@ from eusml.config import TrainConfig
 from eusml.errors import CheckpointError
 from eusml.learning.batches import LabelledImages
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
-from eusml.learning.train import EpochResult, fit
+from eusml.learning.epoch import EpochResult
+from eusml.learning.train import fit
 from tests.conftest import two_classes
 
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))

@@ -8,16 +8,18 @@ import torch
 
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.errors import TrainingError
-from eusml.learning import train as module
+from eusml.learning import epoch as module
 from eusml.learning.batches import (
     LabelledImages,
     Normalisation,
     augment_online,
+    drawn_parameters,
     epoch_order,
     to_grey,
-    training_batches,
 )
-from eusml.learning.train import EpochResult, fit, learning_rate
+from eusml.learning.epoch import EpochResult
+from eusml.learning.schedule import learning_rate
+from eusml.learning.train import fit
 from tests.conftest import two_classes
 
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))
@@ -145,14 +147,15 @@ def test_order_is_a_pure_function_of_seed_and_epoch() -> None:
 
 
 def test_a_sample_is_augmented_the_same_in_whatever_batch_it_stands() -> None:
-    images, y_true = torch.from_numpy(TRAIN.images).unsqueeze(1), torch.from_numpy(TRAIN.y_true)
     # Every image gets a constant grey of its own, so that it can be found again in its batch.
-    images = torch.arange(24, dtype=torch.uint8).mul(10).view(-1, 1, 1, 1).expand_as(images).contiguous()
+    images = torch.arange(24, dtype=torch.uint8).mul(10).view(-1, 1, 1, 1).expand(24, 1, 32, 32)
     online = OnlineConfig(enabled=True, gamma_frac=0.5)
 
     def greys(batch_size: int) -> list[float]:
-        batches = training_batches(images, y_true, seed=0, epoch=1, batch_size=batch_size, online=online)
-        return sorted(grey[i, 0, 16, 16].item() for grey, _ in batches for i in range(len(grey)))
+        order = epoch_order(0, 1, 24, batch_size)
+        drawn = drawn_parameters(0, 1, 24, order, online, torch.device("cpu"))
+        batches = [augment_online(to_grey(images[rows]), row) for rows, row in zip(order, drawn, strict=True)]
+        return sorted(grey[i, 0, 16, 16].item() for grey in batches for i in range(len(grey)))
 
     assert greys(4) == pytest.approx(greys(24), abs=1e-7)
 
@@ -213,8 +216,8 @@ class TestOnlineResampling:
 
 
 def test_normalisation_gives_mean_zero_and_deviation_one() -> None:
-    normal = Normalisation.of_images(TRAIN.images)
+    normal = Normalisation.of_images(TRAIN)
     values = normal(to_grey(torch.from_numpy(TRAIN.images).unsqueeze(1)))
     assert values.mean().item() == pytest.approx(0, abs=1e-5)
     assert values.std(correction=0).item() == pytest.approx(1, abs=1e-5)
-    assert Normalisation.of_images(np.zeros((2, 8, 8), np.uint8)).std == (1 / 255,)
+    assert Normalisation.of_images(LabelledImages(np.zeros((2, 8, 8), np.uint8), np.array([0, 1]))).std == (1 / 255,)

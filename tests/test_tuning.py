@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
 from eusml.config import Config, check_space, load_config, with_settings
 from eusml.errors import ConfigError, TrainingError, TuningError
-from eusml.learning.train import EpochResult
+from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning import objective, retry, study
 from eusml.learning.tuning.objective import InnerFolds, fold_value, measure
 from eusml.learning.tuning.page import study_page, summary

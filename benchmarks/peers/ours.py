@@ -12,7 +12,8 @@ from eusml.config import DataConfig, OnlineConfig, TrainConfig
 from eusml.data.images import Preparation, prepare
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import WEIGHTS_FILE, ModelSpec, save_bundle
-from eusml.learning.train import EpochResult, fit
+from eusml.learning.epoch import EpochResult
+from eusml.learning.train import fit
 
 
 def settings_of(work: Work) -> TrainConfig:

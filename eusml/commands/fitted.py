@@ -25,8 +25,10 @@ from eusml.evaluation import figures
 from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
+from eusml.learning.epoch import EpochResult
 from eusml.learning.temperature import Calibration
-from eusml.learning.train import EpochResult, FitResult, fit
+from eusml.learning.train import FitResult, fit
+from eusml.ranks import Ranks, current
 from eusml.runtime import choose_compute, machine_key, make_deterministic
 from eusml.tables import read_csv, to_csv_text
 from eusml.tracking import registry, runs
@@ -116,7 +118,7 @@ def _training_images(job: Job, study: StudyData, config: Config) -> LabelledImag
 
 def _partition(study: StudyData, part: Partition) -> LabelledImages:
     rows = study.split.indices(part)
-    return LabelledImages(study.prepared.images[rows], study.prepared.manifest.y_true[rows])
+    return LabelledImages(study.prepared.images, study.prepared.manifest.y_true[rows], rows)
 
 
 def _inputs(study: StudyData, config: Config) -> Mapping[str, Any]:
@@ -124,10 +126,15 @@ def _inputs(study: StudyData, config: Config) -> Mapping[str, Any]:
     settings = config.train
     return {
         **study.key,
-        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s"}),
+        "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s", "resident_mib"}),
         "augment": config.augment.model_dump(mode="json") if settings.offline else None,
-        "machine": machine_key(choose_compute(settings.device, settings.precision)),
+        "machine": machine_key(choose_compute(settings.device, settings.precision)) + _with(current()),
     }
+
+
+def _with(ranks: Ranks) -> str:
+    """Sums over several processes are rounded otherwise than those of one."""
+    return "" if ranks.count == 1 else f", {ranks.count} processes"
 
 
 def _served(config: Config) -> dict[str, Any]:
@@ -149,7 +156,7 @@ def _fit(
     folder: Path,
 ) -> FitResult:
     compute = choose_compute(settings.device, settings.precision)
-    say(f"  {settings.arch}: {len(train.images)} images, {settings.epochs} epochs on {compute.describe()}")
+    say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {compute.describe()}{_with(current())}")
     known = _finished_fit(folder)
     with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
 

@@ -147,6 +147,9 @@ class TrainConfig(Section):
     """CPU threads; by default torch's choice, the number of cores. Weights are reproducible for one number."""
     checkpoint_every_s: Annotated[float, Field(ge=0.0)] = 30.0
     """Least time between two saved training states, seconds; 0 saves after every epoch."""
+    resident_mib: Annotated[int, Field(ge=0)] | None = None
+    """Images that take more than this, MiB, are not kept on the device but carried there batch by batch; by default a
+    quarter of its memory. Changes no result."""
     seed: Seed = 0
     """Seed of initial weights, order and on-line augmentation."""
 

@@ -1,6 +1,6 @@
-"""Decoded images on the device, in an order and augmentation that are pure functions of (seed, epoch, sample)."""
+"""Batches of decoded images, in an order and augmentation that are pure functions of (seed, epoch, sample)."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,21 +15,37 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ORDER_STREAM = 0x0D
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Grey images with their class."""
+    """Grey images with their class; `images[rows[i]]` is the image of class `y_true[i]`."""
 
     images: "NDArray[np.uint8]"
-    """uint8 [N, S, S]."""
+    """uint8 [M, S, S]; may lie in a file, of which only what is looked at is read."""
     y_true: "NDArray[np.int64]"
     """int64 [N]: 1 for the positive class."""
+    rows: "NDArray[np.int64] | None" = None
+    """int64 [N]: which of the images; None for all of them, in their order. A partition of a cohort that is larger than
+    memory is named, not copied."""
 
     def __post_init__(self) -> None:
         assert self.images.dtype == np.uint8
         assert self.images.ndim == 3
-        assert self.y_true.shape == (len(self.images),)
+        assert self.y_true.shape == (len(self.images) if self.rows is None else len(self.rows),)
+
+    def __len__(self) -> int:
+        return len(self.y_true)
+
+    @property
+    def nbytes(self) -> int:
+        """What the images take in memory."""
+        return len(self) * int(np.prod(self.images.shape[1:]))
+
+    def take(self, which: "NDArray[np.int64] | slice") -> "NDArray[np.uint8]":
+        """Some of the images, uint8 [B, S, S]."""
+        return np.asarray(self.images[which if self.rows is None else self.rows[which]])
 
 
 @dataclass(frozen=True)
@@ -40,10 +56,12 @@ class Normalisation:
     std: tuple[float, ...]
 
     @classmethod
-    def of_images(cls, images: "NDArray[np.uint8]") -> "Normalisation":
+    def of_images(cls, images: LabelledImages) -> "Normalisation":
         """Mean and deviation of a training partition; a blank partition gets deviation 1/255 rather than 0."""
         # Sums of integers, so that the figure does not depend on the order of addition.
-        levels = np.bincount(images.ravel(), minlength=256).astype(np.float64)
+        levels = np.zeros(256, np.int64)
+        for start in range(0, len(images), _AT_ONCE):
+            levels += np.bincount(images.take(slice(start, start + _AT_ONCE)).ravel(), minlength=256)
         grey = np.arange(256) / 255.0
         mean = float((levels * grey).sum() / levels.sum())
         variance = float((levels * (grey - mean) ** 2).sum() / levels.sum())
@@ -51,10 +69,9 @@ class Normalisation:
 
     def __call__(self, grey: torch.Tensor) -> torch.Tensor:
         """Float32 [B, 1, S, S] of 0-1 to float32 [B, C, S, S], channels-last."""
-        shape = (1, len(self.mean), 1, 1)
-        mean = torch.tensor(self.mean, device=grey.device).view(shape)
-        std = torch.tensor(self.std, device=grey.device).view(shape)
-        return ((grey - mean) / std).contiguous(memory_format=torch.channels_last)
+        # By numbers, not by tensors: those would have to be carried to the device in every step, which waits for it.
+        channels = [(grey - mean) / std for mean, std in zip(self.mean, self.std, strict=True)]
+        return torch.cat(channels, 1).contiguous(memory_format=torch.channels_last)
 
 
 def to_device(images: "NDArray[np.uint8]", device: torch.device) -> torch.Tensor:
@@ -77,18 +94,15 @@ def epoch_order(seed: int, epoch: int, count: int, batch_size: int) -> "list[NDA
     return np.array_split(order, -(-count // batch_size))
 
 
-def training_batches(
-    images: torch.Tensor, targets: torch.Tensor, *, seed: int, epoch: int, batch_size: int, online: OnlineConfig
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Grey float32 [B, 1, S, S] and int64 [B] for every step of one epoch."""
-    count = len(images)
-    drawn = torch.from_numpy(online_parameters(seed, epoch, count, online)) if online.enabled else None
-    for batch in epoch_order(seed, epoch, count, batch_size):
-        rows = torch.from_numpy(batch)
-        grey = to_grey(images[rows.to(images.device)])
-        if drawn is not None:
-            grey = augment_online(grey, drawn[rows].to(grey.device))
-        yield grey, targets[rows.to(targets.device)]
+def drawn_parameters(
+    seed: int, epoch: int, count: int, batches: "Sequence[NDArray[np.int64]]", settings: OnlineConfig, to: torch.device
+) -> Sequence[torch.Tensor | None]:
+    """What on-line augmentation does to every batch of an epoch of `count` samples: float32 [B, 10] each, on `to`."""
+    if not settings.enabled:
+        return [None] * len(batches)
+    drawn = online_parameters(seed, epoch, count, settings)[np.concatenate(batches)]
+    # Once for the epoch: carrying each batch's own would make the device wait.
+    return torch.split(torch.from_numpy(drawn).to(to), [len(batch) for batch in batches])
 
 
 def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:

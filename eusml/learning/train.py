@@ -1,44 +1,26 @@
 """Training one network. Knows neither MLflow nor Optuna: it calls `on_epoch` with what it measured."""
 
-import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn import functional
 
 from eusml.config import TrainConfig
 from eusml.errors import TrainingError
-from eusml.learning.batches import LabelledImages, Normalisation, epoch_order, to_device, to_grey, training_batches
+from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
-from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, DropoutLinear, build_network
+from eusml.learning.epoch import DeviceCases, EpochResult, Learner, train_epoch
+from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network
 from eusml.learning.optimizer import DenseOptimizer
-from eusml.learning.predict import batched_logits
-from eusml.runtime import Compute, choose_compute, make_deterministic
-
-_ONECYCLE_START_DIVISOR = 25.0
-_FINAL_DIVISOR = 1e4
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """What one epoch measured. The test figures are for the eye: nothing may read them to choose or to stop."""
-
-    epoch: int
-    """From 1."""
-    lr: float
-    """Learning rate of the last step."""
-    train_loss: float
-    """Mean over the epoch's samples while the weights moved, augmented as trained."""
-    train_accuracy: float
-    test_loss: float
-    """nan where nothing is held out, and so the accuracy."""
-    test_accuracy: float
-    seconds: float
-    """Wall time of the epoch, its curve included."""
+from eusml.learning.recalibrate import recalibrate
+from eusml.learning.shared_norm import share_statistics
+from eusml.learning.together import Task, hand_out, receive, with_shared_gradients
+from eusml.ranks import Ranks, current
+from eusml.runtime import choose_compute, make_deterministic
 
 
 @dataclass(frozen=True)
@@ -53,20 +35,6 @@ class FitResult:
     """Epochs taken over from a saved state; 0 for a training from the start."""
 
 
-def learning_rate(settings: TrainConfig, step: int, total: int) -> float:
-    """Learning rate of step `step` of `total`, both counted from 0: a pure function, so there is no scheduler to save.
-
-    `onecycle` is Smith and Topin 2019 (doi:10.1117/12.2520589) with cosine flanks; `cosine` is Loshchilov and
-    Hutter 2017 (arXiv:1608.03983) without restarts.
-    """
-    warmup = round(settings.warmup_frac * total) if settings.schedule == "onecycle" else 0
-    if step < warmup:
-        low = settings.lr / _ONECYCLE_START_DIVISOR
-        return low + (settings.lr - low) * _cosine_rise(step / warmup)
-    low = settings.lr / _FINAL_DIVISOR
-    return settings.lr - (settings.lr - low) * _cosine_rise((step - warmup) / max(total - 1 - warmup, 1))
-
-
 def fit(
     train: LabelledImages,
     test: LabelledImages | None,
@@ -79,6 +47,8 @@ def fit(
 ) -> FitResult:
     """Train for `settings.epochs` epochs, continuing from the state at `state_path` when there is one.
 
+    Where several processes were started together, this is called by the one that leads, and the others `follow`.
+
     Args:
         train: training images, augmented copies included.
         test: held-out images, only ever measured, after each epoch; None where nothing is held out.
@@ -90,160 +60,118 @@ def fit(
             look like, so the input's mean and deviation and the final batch statistics are theirs.
 
     Raises:
-        TrainingError: a loss that is not finite, a class that is missing, or weights that cannot be had.
+        TrainingError: a loss that is not finite, a class that is missing, weights that cannot be had, or more processes
+            than a step has images.
         CheckpointError: the saved state is damaged or belongs to another job.
     """
     if len(set(train.y_true.tolist())) < 2:
-        raise TrainingError(f"the training partition of {len(train.y_true)} images holds one class only")
-    make_deterministic(settings.threads)
-    compute = choose_compute(settings.device, settings.precision)
-    network, normalisation = _start(settings, originals or train)
-    network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = DenseOptimizer(network, settings)
+        raise TrainingError(f"the training partition of {len(train)} images holds one class only")
+    ranks, originals = current(), originals or train
+    _check_ranks(ranks, len(train), settings)
+    network = _initial_network(settings)
+    normalisation = (
+        Normalisation(IMAGENET_MEAN, IMAGENET_STD)
+        if settings.weights == "imagenet"
+        else Normalisation.of_images(originals)
+    )
+    learner = _learner(network, normalisation, settings, ranks)
     state = load_state(state_path, job) if state_path else None
     history: list[EpochResult] = []
     if state is not None:
-        network.load_state_dict(state.network)
-        optimizer.load_state_dict(state.optimizer)
+        learner.network.load_state_dict(state.network)
+        learner.optimizer.load_state_dict(state.optimizer)
         history = [EpochResult(**row) for row in state.history]
         for result in history:
             on_epoch(result)
     resumed_after = len(history)
+    hand_out(Task(settings, train, normalisation, resumed_after, learner.optimizer.state_dict()), ranks)
     saved_at = time.monotonic()
-    for result in _epochs(network, optimizer, train, test, settings, normalisation, compute, start=resumed_after):
-        history.append(result)
-        due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
-        if state_path and due:
-            rows = [asdict(row) for row in history]
-            save_state(TrainingState(job, result.epoch, network.state_dict(), optimizer.state_dict(), rows), state_path)
-            saved_at = time.monotonic()
-        on_epoch(result)
+    with closing(_epochs(learner, train, test, start=resumed_after)) as epochs:
+        for result in epochs:
+            history.append(result)
+            due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
+            if state_path and due:
+                rows = [asdict(row) for row in history]
+                weights, moments = learner.network.state_dict(), learner.optimizer.state_dict()
+                save_state(TrainingState(job, result.epoch, weights, moments, rows), state_path)
+                saved_at = time.monotonic()
+            on_epoch(result)
+    network = _alone(learner)
     if settings.recalibrate:
-        _recalibrate(
-            network, to_device((originals or train).images, compute.device), settings.batch_size, normalisation
+        recalibrate(
+            network,
+            originals,
+            normalisation,
+            device=learner.compute.device,
+            batch_size=settings.batch_size,
+            resident_mib=settings.resident_mib,
         )
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
-def _start(settings: TrainConfig, originals: LabelledImages) -> tuple[nn.Module, Normalisation]:
-    network = build_network(
+def follow(ranks: Ranks) -> None:
+    """Take part in every training that rank 0 begins, until it dismisses the others."""
+    while (task := receive(ranks)) is not None:
+        learner = _learner(_initial_network(task.settings), task.normalisation, task.settings, ranks)
+        learner.optimizer.load_state_dict(task.optimizer)
+        try:
+            for _ in _epochs(learner, task.train, None, start=task.epochs_done):
+                pass
+        except TrainingError:
+            pass  # rank 0 meets the same, and says it
+
+
+def _check_ranks(ranks: Ranks, count: int, settings: TrainConfig) -> None:
+    smallest = count // -(-count // settings.batch_size)
+    if smallest < ranks.count:
+        raise TrainingError(
+            f"{ranks.count} processes train together, but a step has only {smallest} images; start fewer with "
+            "torchrun's --nproc-per-node, or give a larger train.batch_size"
+        )
+
+
+def _initial_network(settings: TrainConfig) -> nn.Module:
+    return build_network(
         settings.arch,
         settings.weights,
         zero_init_residual=settings.zero_init_residual,
         dropout=settings.dropout,
         seed=settings.seed,
     )
-    if settings.weights == "imagenet":
-        return network, Normalisation(IMAGENET_MEAN, IMAGENET_STD)
-    return network, Normalisation.of_images(originals.images)
 
 
-def _epochs(
-    network: nn.Module,
-    optimizer: DenseOptimizer,
-    train: LabelledImages,
-    test: LabelledImages | None,
-    settings: TrainConfig,
-    normalisation: Normalisation,
-    compute: Compute,
-    start: int,
-) -> Iterator[EpochResult]:
-    images, targets = to_device(train.images, compute.device), torch.from_numpy(train.y_true).to(compute.device)
-    held_out = None
-    if test is not None:
-        held_out = to_device(test.images, compute.device), torch.from_numpy(test.y_true).to(compute.device)
-    steps = -(-len(images) // settings.batch_size)
+def _learner(network: nn.Module, normalisation: Normalisation, settings: TrainConfig, ranks: Ranks) -> Learner:
+    make_deterministic(settings.threads)
+    compute = choose_compute(settings.device, settings.precision)
+    if ranks.count > 1:
+        network = share_statistics(network, ranks, compute.device)
+    network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Learner(network, network, DenseOptimizer(network, settings), settings, normalisation, compute, ranks)
+
+
+def _alone(learner: Learner) -> nn.Module:
+    """The network without layers that ask other processes."""
+    if learner.ranks.count == 1:
+        return learner.network
+    network = _initial_network(learner.settings)
+    network.to(learner.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.load_state_dict(learner.network.state_dict())
+    return network
+
+
+def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
+    """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
+    settings, compute, ranks = learner.settings, learner.compute, learner.ranks
+    learner = replace(learner, shared=with_shared_gradients(learner.network, ranks))
+    cases = DeviceCases.of(train, compute, settings)
+    held_out = None if test is None else DeviceCases.of(test, compute, settings)
     for epoch in range(start + 1, settings.epochs + 1):
-        began = time.perf_counter()
-        network.train()
-        _begin_epoch(network, settings.seed, epoch)
-        # Losses stay on the device until the epoch ends: reading each one would make the device wait.
-        losses, hits, sizes = [], [], []
-        batches = training_batches(
-            images, targets, seed=settings.seed, epoch=epoch, batch_size=settings.batch_size, online=settings.online
-        )
-        for step, (grey, target) in enumerate(batches, start=(epoch - 1) * steps):
-            lr = learning_rate(settings, step, steps * settings.epochs)
-            loss, correct = _train_step(network, optimizer, normalisation(grey), target, lr, settings, compute)
-            losses.append(loss)
-            hits.append(correct)
-            sizes.append(len(target))
-        train_loss = _mean_loss(torch.stack(losses), sizes, (epoch - 1) * steps, epoch, lr)
-        train_accuracy = int(torch.stack(hits).sum()) / len(images)
-        test_loss, test_accuracy = math.nan, math.nan
-        if held_out is not None:
-            test_loss, test_accuracy = _measure(network, *held_out, normalisation, compute)
-        seconds = time.perf_counter() - began
-        yield EpochResult(epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds)
-
-
-def _begin_epoch(network: nn.Module, seed: int, epoch: int) -> None:
-    for module in network.modules():
-        if isinstance(module, DropoutLinear):
-            module.begin_epoch(seed, epoch)
-
-
-def _train_step(
-    network: nn.Module,
-    optimizer: DenseOptimizer,
-    batch: torch.Tensor,
-    target: torch.Tensor,
-    lr: float,
-    settings: TrainConfig,
-    compute: Compute,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step; returns mean loss and number of hits as tensors on the device."""
-    with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
-        logits = network(batch)
-    loss = functional.cross_entropy(logits.float(), target, label_smoothing=settings.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step(lr)
-    return loss.detach(), (logits.detach().argmax(1) == target).sum()
-
-
-def _mean_loss(losses: torch.Tensor, sizes: list[int], first_step: int, epoch: int, lr: float) -> float:
-    values: list[float] = losses.tolist()
-    for offset, value in enumerate(values):
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} at step {first_step + offset + 1} (epoch {epoch}, learning rate about "
-                f"{lr:.3g}); nothing of this epoch is kept. Try a lower train.lr or -P train.precision=fp32"
-            )
-    total = math.fsum(value * size for value, size in zip(values, sizes, strict=True))
-    return total / sum(sizes)
-
-
-def _measure(
-    network: nn.Module, images: torch.Tensor, targets: torch.Tensor, normalisation: Normalisation, compute: Compute
-) -> tuple[float, float]:
-    """Loss and accuracy in evaluation mode, in the training's precision; not the reported evaluation."""
-    logits = batched_logits(network, images, normalisation, compute)
-    accuracy = (logits.argmax(1) == targets).float().mean()
-    return float(functional.cross_entropy(logits, targets)), float(accuracy)
-
-
-@torch.no_grad()
-def _recalibrate(network: nn.Module, images: torch.Tensor, batch_size: int, normalisation: Normalisation) -> None:
-    """Batch normalisation's statistics as plain means over the training images; no weight changes.
-
-    Source: Wu and Johnson 2021, arXiv:2105.07576 ("precise BatchNorm").
-    """
-    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    usual = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch's word for a cumulative mean
-    network.eval()
-    for layer in layers:
-        layer.train()
-    # In the order of epoch 0, which no training has: classes and copies are mixed as in any other batch.
-    for rows in epoch_order(0, 0, len(images), batch_size):
-        network(normalisation(to_grey(images[torch.from_numpy(rows).to(images.device)])))
-    network.eval()
-    for layer, momentum in zip(layers, usual, strict=True):
-        layer.momentum = momentum
-
-
-def _cosine_rise(share: float) -> float:
-    """0 at 0, 1 at 1, flat at both ends."""
-    return (1.0 - math.cos(math.pi * min(share, 1.0))) / 2.0
+        if not ranks.agree(True):
+            return
+        result = train_epoch(learner, cases, held_out, epoch)
+        try:
+            yield result
+        except GeneratorExit:
+            if epoch < settings.epochs:
+                ranks.agree(False)
+            raise

@@ -9,8 +9,9 @@ import numpy as np
 from eusml.config import Config, Metric
 from eusml.data.augment import expand
 from eusml.learning.batches import LabelledImages, to_device
+from eusml.learning.epoch import EpochResult
 from eusml.learning.predict import batched_scores
-from eusml.learning.train import EpochResult, fit
+from eusml.learning.train import fit
 from eusml.runtime import choose_compute
 
 if TYPE_CHECKING:
@@ -65,12 +66,12 @@ def fold_value(
     val = LabelledImages(cases.images[val_rows], cases.y_true[val_rows])
     train = originals
     if config.train.offline:
-        expanded = expand(originals.images, [cases.case_ids[row] for row in train_rows], config.augment)
+        expanded = expand(originals.take(slice(None)), [cases.case_ids[row] for row in train_rows], config.augment)
         train = LabelledImages(expanded.images, originals.y_true[expanded.parent])
     result = fit(train, val, config.train, job="inner fold", on_epoch=on_epoch, originals=originals)
     compute = choose_compute(config.train.device, config.train.precision)
     network = result.network.to(compute.device)
-    images = to_device(val.images, compute.device)
+    images = to_device(val.take(slice(None)), compute.device)
     y_score = batched_scores(network, images, result.normalisation, compute, config.evaluate.views).numpy()
     return measure(metric, val.y_true, y_score, config.evaluate.threshold)
 

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from eusml.config import MAXIMISED, Config, with_settings
 from eusml.errors import EusmlError, TuningError
-from eusml.learning.train import EpochResult
+from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning.objective import InnerFolds, fold_value, shortened
 from eusml.learning.tuning.pruning import epoch_pruner, worse_fold_by_fold
 from eusml.learning.tuning.retry import ERROR, FOLD_VALUES, RECORDED_AS, WORKER, repeat, repeat_lost_trials
