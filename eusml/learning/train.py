@@ -98,14 +98,7 @@ def fit(
             on_epoch(result)
     network = _alone(learner)
     if settings.recalibrate:
-        recalibrate(
-            network,
-            originals,
-            normalisation,
-            device=learner.compute.device,
-            batch_size=settings.batch_size,
-            resident_mib=settings.resident_mib,
-        )
+        recalibrate(network, originals, normalisation, settings, learner.compute)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
