@@ -20,7 +20,8 @@ import torch
 
 from benchmarks.served import RandomModel, random_model
 from eusml.data.images import encode_png, prepare
-from eusml.tracking.asking import Asked, Options
+from eusml.tracking.asking import Asked
+from eusml.tracking.options import Options
 from tests.integration.serving import Server
 from tests.pictures import speckled
 

@@ -17,7 +17,8 @@ from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.learning.temperature import calibrate
 from eusml.tracking import asking
-from eusml.tracking.asking import Asked, Options
+from eusml.tracking.asking import Asked
+from eusml.tracking.options import Options
 from eusml.tracking.served_model import MAX_ROWS, RefusedRequest, ServedModel
 from tests.conftest import two_classes
 

@@ -14,6 +14,11 @@ from eusml.data.images import encode_png
 from tests.conftest import two_classes
 
 
+def test_what_needs_no_network_imports_none() -> None:
+    code = "import sys, eusml.commands.history; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['eusml', '--help']\ntry:\n from eusml.__main__ import main; main()\nfinally: "
     code += "print([m for m in ('torch', 'mlflow', 'pandas', 'pydantic') if m in sys.modules])"

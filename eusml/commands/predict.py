@@ -22,7 +22,8 @@ from eusml.evaluation.contact_sheet import contact_sheet
 from eusml.files import written_whole
 from eusml.tables import to_csv_text
 from eusml.tracking import runs
-from eusml.tracking.asking import Asked, Options
+from eusml.tracking.asking import Asked
+from eusml.tracking.options import Options
 from eusml.tracking.versions import asked_model
 
 _CSV, _SHEET = "predictions.csv", "contact_sheet.html"

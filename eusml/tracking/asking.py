@@ -15,14 +15,13 @@ from eusml.evaluation.conformal import prediction_sets
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
 from eusml.learning.explain import grad_cam, overlay_png
+from eusml.tracking.options import Options
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NOTICE = "Research software, not for diagnosis."
 SYNTHETIC_NOTICE = "Trained on SYNTHETIC images: says nothing about patients. " + NOTICE
-ERROR_RATE = 0.1
-"""Of prediction sets, unless another one is asked for."""
 
 
 def _decoder() -> ThreadPoolExecutor:
@@ -32,18 +31,6 @@ def _decoder() -> ThreadPoolExecutor:
     takes hundreds of megabytes for a large picture, which the allocator keeps for every thread that ever did it.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="decoder")
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an answer is wanted."""
-
-    error_rate: float = ERROR_RATE
-    """Share of cases whose prediction set may lack their class, in (0, 1)."""
-    explain: bool = False
-    """Show where the network looked, as a PNG."""
-    views: int = 0
-    """Orientations that the answer is the mean of, 1, 4 or 8; 0 means as the model was evaluated."""
 
 
 @dataclass(frozen=True)

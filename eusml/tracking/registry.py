@@ -13,7 +13,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import Array
 
 from eusml.errors import TrackingError
-from eusml.tracking.asking import Options
+from eusml.tracking.options import Options
 from eusml.tracking.runs import Run
 
 BUNDLE = "bundle"

@@ -26,8 +26,9 @@ from mlflow.pyfunc.model import PythonModel, PythonModelContext
 from eusml.data.boxes import Box
 from eusml.errors import DataError
 from eusml.learning.bundle import load_bundle
-from eusml.tracking.asking import Asked, Options
+from eusml.tracking.asking import Asked
 from eusml.tracking.integrity import verified_version
+from eusml.tracking.options import Options
 from eusml.tracking.strict_params import refuse_unknown_params
 
 MAX_ROWS = 64

@@ -1,0 +1,72 @@
+"""What entry points cost that find nothing to do: `python -m benchmarks.start_up`, from the project's folder.
+
+A tiny training is made once; then, in turns, fresh processes: single imports, `--help`, `history`, `data` and `train` whose
+stages are all reused, by `python -m eusml` and by `mlflow run`. An entry point cannot be faster than its imports.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks.in_folder import measure_in_folder
+
+ROUNDS = 5
+TINY = {
+    "data.image_size_px": "32",
+    "data.phantom.gist_cases": "12",
+    "data.phantom.leiomyoma_cases": "13",
+    "data.phantom.selection_cases": "6",
+    "data.phantom.fresh_cases": "10",
+    "train.epochs": "1",
+    "tune.enabled": "false",
+}
+IMPORTS = ("torch", "torch, torchvision", "mlflow", "torch, torchvision, mlflow, pandas")
+
+
+def seconds(words: list[str], environment: Mapping[str, str]) -> float:
+    """Of one process."""
+    began = time.perf_counter()
+    subprocess.run(words, check=True, env=environment, capture_output=True)
+    return time.perf_counter() - began
+
+
+def main(work: Path) -> None:
+    """Print one row per command."""
+    environment = {
+        **os.environ,
+        "MLFLOW_TRACKING_URI": f"sqlite:///{work}/mlflow.db",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    settings = {**TINY, "work_dir": str(work / "work")}
+    python, mlflow = sys.executable, str(Path(sys.executable).with_name("mlflow"))
+
+    def ours(name: str) -> list[str]:
+        return [python, "-m", "eusml", name, *(f"--{key}={value}" for key, value in settings.items())]
+
+    def project(name: str) -> list[str]:
+        given = [word for key, value in settings.items() for word in ("-P", f"{key}={value}")]
+        return [mlflow, "run", ".", "-e", name, "--env-manager", "local", *given]
+
+    subprocess.run(ours("train"), check=True, env=environment, capture_output=True)
+    commands = {f"`import {name}`": [python, "-c", f"import {name}"] for name in IMPORTS}
+    commands["`python -m eusml --help`"] = [python, "-m", "eusml", "--help"]
+    for name in ("history", "data", "train"):
+        commands[f"`python -m eusml {name}`"] = ours(name)
+    commands["`mlflow run . -e history`"] = project("history")
+    for words in commands.values():
+        seconds(words, environment)  # bytecode, and pages of files
+    found: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(ROUNDS):
+        for name, words in commands.items():
+            found[name].append(seconds(words, environment))
+    print("| command | seconds, median | fastest-slowest |\n|---|---|---|")
+    for name, times in found.items():
+        print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}-{max(times):.2f} |")
+
+
+if __name__ == "__main__":
+    measure_in_folder(main)
