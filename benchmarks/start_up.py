@@ -1,7 +1,7 @@
 """What entry points cost that find nothing to do: `python -m benchmarks.start_up`, from the project's folder.
 
-A tiny training is made once; then, in turns, fresh processes: single imports, `--help`, `history`, `data` and `train` whose
-stages are all reused, by `python -m eusml` and by `mlflow run`. An entry point cannot be faster than its imports.
+A tiny training is made once; then, in turns, fresh processes: single imports, `--help`, `history`, `data` and `train`
+whose stages are all reused, by `python -m eusml` and by `mlflow run`. An entry point cannot be faster than its imports.
 """
 
 import os

@@ -245,5 +245,5 @@ def test_a_description_too_long_for_the_registry_points_to_the_runs(registered: 
     found = versions.version_of(NAME, "1")
     assert found is not None
     assert len(found.description) <= 5000
-    assert found.description.endswith("the runs that the tags name.")
+    assert found.description.endswith("of the runs that the tags name.")
     assert found.tags["eusml.decision"] == "refused"

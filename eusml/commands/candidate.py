@@ -22,6 +22,7 @@ from eusml.errors import PromotionError, TrackingError
 from eusml.evaluation import rules
 from eusml.evaluation.calibration import calibration_error
 from eusml.evaluation.metrics import evaluate_answers
+from eusml.evaluation.model_card import CardFacts, model_card
 from eusml.tables import read_csv
 from eusml.tracking import lookup, registry, runs, versions
 
@@ -39,6 +40,8 @@ class Candidate:
     """None where it was not registered."""
     problem: str | None
     """What is wrong with its files."""
+    card: str = ""
+    """What the page of the version says of the model, once it is registered."""
 
     @property
     def part(self) -> str:
@@ -83,9 +86,40 @@ def register(job: Job, run: runs.Run, study: StudyData, candidate: Candidate) ->
         version = versions.register(run, candidate.logged, candidate.name, evaluation.model.arm, tags, trained_on)
     except PromotionError as error:
         return replace(candidate, problem=str(error))
+    facts = _card_facts(run, candidate, study)
+    run.text(model_card(facts, evaluation.metrics, brief=False), f"registered/{evaluation.model.arm}/model_card.md")
+    card = model_card(facts, evaluation.metrics, brief=True)
     # The one model can be evaluated again.
-    versions.describe(version, tags, evaluation.note)
-    return replace(candidate, version=version)
+    versions.describe(version, tags, card)
+    return replace(candidate, version=version, card=card)
+
+
+def _card_facts(run: runs.Run, candidate: Candidate, study: StudyData) -> CardFacts:
+    evaluation = candidate.evaluation
+    model, manifest = evaluation.model, study.prepared.manifest
+    spec = model.bundle.spec
+    trained_on = manifest.table.iloc[study.split.indices("train")]
+    return CardFacts(
+        name=candidate.name,
+        arm=model.arm,
+        arch=spec.arch,
+        positive_class=spec.positive_class,
+        negative_class=spec.negative_class,
+        size_px=spec.preparation.size_px,
+        threshold=spec.threshold,
+        views=spec.views,
+        weights_sha256=spec.weights_sha256,
+        synthetic=spec.synthetic,
+        source=manifest.source,
+        trained_on={
+            name: int((trained_on["label"] == name).sum()) for name in (spec.positive_class, spec.negative_class)
+        },
+        patients=int(trained_on["patient_id"].nunique()),
+        calibrated_on=spec.calibration.cases if spec.calibration else None,
+        known_images=spec.quality.count if spec.quality else None,
+        runs={"trained": model.run_id, "measured": evaluation.run_id, "registered": run.run_id},
+        protocol=evaluation.protocol,
+    )
 
 
 def own_rules(job: Job, study: StudyData, candidate: Candidate) -> list[rules.RuleResult]:

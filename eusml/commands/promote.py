@@ -177,7 +177,7 @@ def _recorded(run: runs.Run, decision: Decision, candidate: Candidate) -> Promot
     run.note(decision.markdown())
     run.tags({"eusml.decision": decision.outcome, "eusml.decision_digest": decision.digest})
     if candidate.version is not None and not decision.dry_run:
-        note = f"{decision.markdown()}\n\n{candidate.evaluation.note}"
+        note = f"{decision.markdown()}\n\n{candidate.card}"
         write_on(candidate.version, decision, run.run_id, outcome=decision.outcome, description=note)
     return Promotion(decision, run.run_id, decision.version if decision.moves else decision.champion)
 

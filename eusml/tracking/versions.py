@@ -148,7 +148,7 @@ def describe(version: RegisteredVersion, tags: Mapping[str, str], description: s
         MlflowClient().set_model_version_tag(version.name, version.version, key, value)
     if description is not None:
         if len(description) > _MAX_DESCRIPTION_CHARS:
-            pointer = "\n\n… goes on in the descriptions of the runs that the tags name."
+            pointer = "\n\n… goes on in the descriptions and artifacts of the runs that the tags name."
             description = description[: _MAX_DESCRIPTION_CHARS - len(pointer)].rsplit("\n", 1)[0] + pointer
         MlflowClient().update_model_version(version.name, version.version, description)
 

@@ -163,6 +163,11 @@ def test_the_first_candidate_that_meets_the_rules_is_promoted(registry: Registry
     version = registry.client.get_model_version(NAME, "1")
     assert "promoted to champion" in version.description
     assert "SYNTHETIC" in version.description
+    for heading in ("What it is for", "What it can do", "What nobody knows", "Licence", "Where it is recorded"):
+        assert f"## {heading}" in version.description
+    by, folder = version.tags["eusml.registered_by"], version.tags["eusml.registered_as"]
+    card = Path(registry.client.download_artifacts(by, f"{folder}/model_card.md")).read_text(encoding="utf-8")
+    assert "| mcc |" in card
     assert "SYNTHETIC" in registry.client.get_registered_model(NAME).description
     assert "it is the champion already" in registry.promote(registry.ranked[0])
 
