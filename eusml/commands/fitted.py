@@ -150,6 +150,7 @@ def _fit(
 ) -> FitResult:
     compute = choose_compute(settings.device, settings.precision)
     say(f"  {settings.arch}: {len(train.images)} images, {settings.epochs} epochs on {compute.describe()}")
+    run.tags({"eusml.compute": compute.describe()})
     known = _finished_fit(folder)
     with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
 
