@@ -3,8 +3,8 @@
 A test set has as many patients of each class as were collected; predictive values read off it hold for that share
 alone. Intervals: logit method of Mercaldo, Lau and Zhou 2007 (doi:10.1002/sim.2677). Where all or none of a class are
 right, half a case is added to both counts, so that 15 of 15 leaves an interval, too. Their adjusted estimates, which
-add z²/2 to every count, miss the truth far too often: for 14 + 15 cases of sensitivity and specificity 0.95 they hold it
-46 % of the time, and these 96 % (`tests/test_predictive_values.py`).
+add z²/2 to every count, miss the truth far too often: for 14 + 15 cases of sensitivity and specificity 0.95 they hold
+it 46 % of the time, and these 96 % (`tests/test_predictive_values.py`).
 """
 
 import math

@@ -12,6 +12,7 @@ from eusml.evaluation.reporting import (
     sections_results,
     sections_use,
 )
+from eusml.evaluation.reporting.checklists import checklists
 from eusml.evaluation.reporting.contents import Contents
 from eusml.evaluation.reporting.document import Document, FigureBlock, Gallery, Picture, Section
 from eusml.evaluation.reporting.rendering import html, markdown
@@ -79,6 +80,7 @@ def document(contents: Contents, language: Language) -> Document:
     w = words(language)
     negative, positive = contents.classes
     sections = [section for make in _SECTIONS if (section := make(contents, w)) is not None]
+    sections.append(checklists(sections, w))
     return Document(
         language={"zh": "zh-Hans"}.get(language, language),
         title=w(

@@ -234,11 +234,14 @@ def learning(contents: Contents, w: Words) -> Section | None:
         for name, history in histories.items()
     ]
     blocks: list[Block] = [Paragraph(w("learning.text" if held_out else "learning.text_all")), Bullets(ends)]
+    labels = dict(w.labels())
+    for arm in histories:
+        labels |= {f"{arm}, {part}": f"{arm}, {w(f'parts_short.{part}')}" for part in ("train", "test")}
     for name, shown in {"curves": list(histories), **_contrasts(contents)}.items():
         if not shown:
             continue
         drawn = figures_course.learning_curves(
-            name, {arm: histories[arm] for arm in shown}, w.labels(), synthetic=contents.synthetic
+            name, {arm: histories[arm] for arm in shown}, labels, synthetic=contents.synthetic
         )
         caption = w(f"learning.{name}", n=_trained_on(contents))
         blocks.append(FigureBlock(drawn, caption, w("learning.alt", arms=w.joined(shown))))

@@ -138,7 +138,7 @@ def discrimination(contents: Contents, w: Words) -> Section | None:
         levels=shares,
         synthetic=synthetic,
     )
-    cases = "; ".join(part_title(part, contents, w) for part in rocs)
+    cases = w.joined([part_title(part, contents, w) for part in rocs])
     values = {"cases": cases, "percent": f"{100 * confidence:.0f}", "samples": samples}
     areas = [
         w(

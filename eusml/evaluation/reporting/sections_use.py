@@ -44,7 +44,7 @@ def calibration(contents: Contents, w: Words) -> Section | None:
             )
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     drawn = figures.calibration("calibration", panels, w.labels(), synthetic=contents.synthetic)
-    cases = "; ".join(part_title(part, contents, w) for part in panels)
+    cases = w.joined([part_title(part, contents, w) for part in panels])
     heats = [
         w("calibration.temperature", arm=arm.name, temperature=number(arm.temperature, 2))
         for arm in contents.arms
@@ -115,7 +115,7 @@ def decision_curve(contents: Contents, w: Words) -> Section | None:
                     *(Cell(text.replace("-", "−")) for text in texts),
                 ]
             )
-    cases = "; ".join(part_title(part, contents, w) for part in panels)
+    cases = w.joined([part_title(part, contents, w) for part in panels])
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     negative, positive = contents.classes
     head = [w("decision_curve.network"), *(f"{threshold:g}" for threshold in _SHOWN_THRESHOLDS)]
