@@ -89,6 +89,8 @@ class Canvas:
             # A class may be called in letters that the font lacks: the SVG has them, and the reader's font.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
             self.figure.savefig(vector, format="svg", metadata={"Date": None, "Creator": None})
+            # Laid out once: both files are to show the same, and it is a third of the work.
+            self.figure.set_layout_engine("none")
             self.figure.savefig(pixels, format="png", dpi=_PNG_DPI, metadata={"Software": ""})
         return Drawing(self._name, _inline(vector.getvalue(), self._name, labels), pixels.getvalue(), data)
 

@@ -19,7 +19,7 @@ def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], labels: La
         for axes, measure in zip(canvas.axes, ("loss", "accuracy"), strict=True):
             for arm, history in histories.items():
                 marker = "o" if len(history) < 4 else ""  # a line through one point cannot be seen
-                for part, dash in (("train", "-"), ("test", "--")):
+                for part, dash, name_of in (("train", "-", "training"), ("test", "--", "held out")):
                     values = history[f"{part}_{measure}"]
                     if values.notna().any():
                         axes.plot(
@@ -29,7 +29,7 @@ def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], labels: La
                             marker=marker,
                             color=look[arm]["color"],
                             linewidth=1.3,
-                            label=f"{arm}, {part}",
+                            label=f"{arm}, {name_of}",
                         )
             axes.set(xlabel="epoch", ylabel=measure)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -59,6 +59,9 @@ def cohort(contents: Contents, w: Words) -> Section | None:
         ]
     )
     blocks: list[Block] = [Paragraph(w("cohort.text", images=len(table), patients=patients, counts=counts))]
+    groups = int(table["group_id"].nunique()) if "group_id" in table.columns else patients
+    if groups < patients:
+        blocks.append(Paragraph(w("cohort.groups", groups=groups)))
     if found.rows:
         blocks += [_table(found, w, len(table)), Paragraph(_tests(found, w))]
     else:

@@ -236,7 +236,8 @@ def learning(contents: Contents, w: Words) -> Section | None:
     blocks: list[Block] = [Paragraph(w("learning.text" if held_out else "learning.text_all")), Bullets(ends)]
     labels = dict(w.labels())
     for arm in histories:
-        labels |= {f"{arm}, {part}": f"{arm}, {w(f'parts_short.{part}')}" for part in ("train", "test")}
+        for part, english in (("train", "training"), ("test", "held out")):
+            labels[f"{arm}, {english}"] = f"{arm}, {w(f'parts_short.{part}')}"
     for name, shown in {"curves": list(histories), **_contrasts(contents)}.items():
         if not shown:
             continue
