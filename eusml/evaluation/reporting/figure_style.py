@@ -26,6 +26,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#7A5C00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1)), (0, (3, 1)))
 GREY = "#595959"
+PART_TITLES = {"test": "held-out cases", "fresh": "fresh cases", "all": "all cases, out of fold"}
+"""What a panel is called; `all` stands for `test` where every case is held out once."""
 MARK = "SYNTHETIC DATA - not patients"
 _WATERMARK = "SYNTHETIC"
 _PNG_DPI = 150

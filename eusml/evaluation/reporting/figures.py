@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from eusml.evaluation.reporting.document import Drawing
-from eusml.evaluation.reporting.figure_style import GREY, Canvas, line, rates, styles
+from eusml.evaluation.reporting.figure_style import GREY, PART_TITLES, Canvas, line, rates, styles
 
 Labels = Mapping[str, str]
 Panels = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -138,7 +138,7 @@ def bands(
                 axes.plot(table[x], table[y], label=arm, **line(look[arm]))
                 found.append(table.assign(part=part, arm=arm))
             rates(axes, *axis_labels)
-            axes.set(title=part, aspect="equal")
+            axes.set(title=PART_TITLES.get(part, part), aspect="equal")
         canvas.axes[0].legend(loc="lower right" if diagonal else "lower left")
         return canvas.drawing(pd.concat(found, ignore_index=True), labels)
 
@@ -164,7 +164,7 @@ def calibration(name: str, panels: Panels, labels: Labels, *, synthetic: bool) -
                 )
                 found.append(table.assign(part=part, arm=arm))
             rates(axes, "mean predicted probability", "observed share")
-            axes.set(title=part, aspect="equal")
+            axes.set(title=PART_TITLES.get(part, part), aspect="equal")
         canvas.axes[0].legend(loc="upper left")
         return canvas.drawing(pd.concat(found, ignore_index=True), labels)
 
@@ -200,7 +200,7 @@ def decision_curves(name: str, panels: Panels, labels: Labels, *, synthetic: boo
             axes.set(
                 xlim=(0, 1),
                 ylim=(-0.1 * max(top, 0.2) - 0.05, 1.15 * max(top, 0.2)),
-                title=part,
+                title=PART_TITLES.get(part, part),
                 xlabel="threshold probability",
                 ylabel="net benefit",
             )

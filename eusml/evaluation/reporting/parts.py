@@ -1,12 +1,15 @@
 """What several sections ask of the contents: what a partition is called, and who answered its cases."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 import pandas as pd
 
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.words import Words, by_measure, estimate
+
+T = TypeVar("T")
 
 BASELINE = ", no image"
 """How the names of clinical baselines end in a table of comparison."""
@@ -19,6 +22,11 @@ def part_title(part: str, contents: Contents, w: Words) -> str:
     key = "out_of_fold" if part == "test" and contents.cross_validated else part
     arm = next(arm for arm in contents.arms if part in arm.metrics)
     return w(f"parts.{key}", n=f"{arm.metrics[part]['cases']:.0f}", patients=f"{arm.metrics[part]['patients']:.0f}")
+
+
+def panels_of(panels: Mapping[str, T], contents: Contents) -> dict[str, T]:
+    """The same by the partition's name in figures."""
+    return {"all" if part == "test" and contents.cross_validated else part: found for part, found in panels.items()}
 
 
 def part_name(part: str, contents: Contents, w: Words, form: str = "on") -> str:

@@ -8,7 +8,15 @@ from eusml.evaluation.metrics import MEASURES, PROPORTIONS
 from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import Block, Cell, FigureBlock, Paragraph, Section, Table
-from eusml.evaluation.reporting.parts import BAND_SAMPLES, arrays, both_classes, estimate_of, part_name, part_title
+from eusml.evaluation.reporting.parts import (
+    BAND_SAMPLES,
+    arrays,
+    both_classes,
+    estimate_of,
+    panels_of,
+    part_name,
+    part_title,
+)
 from eusml.evaluation.reporting.words import Words, by_measure, estimate
 
 _FOREST = (*PROPORTIONS, "auroc")
@@ -19,7 +27,7 @@ def measured(contents: Contents, w: Words) -> Section:
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     blocks: list[Block] = [Paragraph(w("results.text", percent=percent, threshold=contents.evaluate.threshold))]
     if contents.cross_validated:
-        blocks.append(Paragraph(w("results.cross_validated", protocol=contents.arms[0].protocol), "note"))
+        blocks.append(Paragraph(w("results.cross_validated", protocol=w.method(contents.arms[0].protocol)), "note"))
     for part in contents.parts:
         arms = [arm for arm in contents.arms if part in arm.tables]
         title = part_title(part, contents, w)
@@ -127,15 +135,21 @@ def discrimination(contents: Contents, w: Words) -> Section | None:
     shares = {part: float(both_classes(contents, part)[0][1]["y_true"].mean()) for part in rocs}
     labels, synthetic = w.labels(), contents.synthetic
     roc = figures.bands(
-        "roc", rocs, ("fpr", "tpr"), ("1 - specificity", "sensitivity"), labels, diagonal=True, synthetic=synthetic
+        "roc",
+        panels_of(rocs, contents),
+        ("fpr", "tpr"),
+        ("1 - specificity", "sensitivity"),
+        labels,
+        diagonal=True,
+        synthetic=synthetic,
     )
     recall = figures.bands(
         "precision_recall",
-        recalls,
+        panels_of(recalls, contents),
         ("recall", "precision"),
         ("recall (sensitivity)", "precision (PPV)"),
         labels,
-        levels=shares,
+        levels=panels_of(shares, contents),
         synthetic=synthetic,
     )
     cases = w.joined([part_title(part, contents, w) for part in rocs])

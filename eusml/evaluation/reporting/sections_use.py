@@ -10,7 +10,15 @@ from eusml.evaluation.predictive_values import values_by_prevalence
 from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import Cell, FigureBlock, Paragraph, Section, Table
-from eusml.evaluation.reporting.parts import BAND_SAMPLES, arrays, both_classes, estimate_of, part_name, part_title
+from eusml.evaluation.reporting.parts import (
+    BAND_SAMPLES,
+    arrays,
+    both_classes,
+    estimate_of,
+    panels_of,
+    part_name,
+    part_title,
+)
 from eusml.evaluation.reporting.words import Words, interval, number
 
 _BINS = 5
@@ -43,7 +51,7 @@ def calibration(contents: Contents, w: Words) -> Section | None:
                 ]
             )
     percent = f"{100 * contents.evaluate.confidence:.0f}"
-    drawn = figures.calibration("calibration", panels, w.labels(), synthetic=contents.synthetic)
+    drawn = figures.calibration("calibration", panels_of(panels, contents), w.labels(), synthetic=contents.synthetic)
     cases = w.joined([part_title(part, contents, w) for part in panels])
     heats = [
         w("calibration.temperature", arm=arm.name, temperature=number(arm.temperature, 2))
@@ -103,7 +111,9 @@ def decision_curve(contents: Contents, w: Words) -> Section | None:
     panels = {part: found for part, found in panels.items() if found}
     if not panels:
         return None
-    drawn = figures.decision_curves("decision_curve", panels, w.labels(), synthetic=contents.synthetic)
+    drawn = figures.decision_curves(
+        "decision_curve", panels_of(panels, contents), w.labels(), synthetic=contents.synthetic
+    )
     rows = []
     for part, found in panels.items():
         for name, table in found.items():
