@@ -16,6 +16,8 @@ from eusml.tracking import runs
 from eusml.tracking.selection import select
 from tests.reported import HERE, Written, write_study
 
+pytestmark = [pytest.mark.slow]
+
 
 @pytest.fixture(scope="module")
 def study(store_folder: Path) -> Written:
@@ -48,6 +50,7 @@ def test_the_newest_pipeline_run_is_reported_by_default(study: Written, tmp_path
     assert study.main in artifact("report/report.html")
     assert artifact("report/report.md").startswith("**SYNTHETIC images")
     assert run.data.tags["eusml.synthetic"] == "true"
+    assert "report/report.html" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["eusml.reported_runs"] == study.main
     client = MlflowClient()
     names = {Path(file.path).name for file in client.list_artifacts(run.info.run_id, "report/data")}

@@ -20,6 +20,8 @@ from eusml.tracking.reading import read_contents
 from eusml.tracking.selection import select
 from tests.reported import Written, write_study
 
+pytestmark = [pytest.mark.slow]
+
 WORDS = Path("eusml/evaluation/reporting/words")
 DECIMAL = re.compile(r"(?<![\d.])[0-9]\.[0-9]{3}(?![\d])")
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from eusml.commands.job import Job, open_job, record_stages
 from eusml.commands.terminal import say
 from eusml.config import Config
+from eusml.evaluation.report import DISCLAIMER, SYNTHETIC
 from eusml.tracking import runs
 
 FOLDER = "report"
@@ -47,6 +48,8 @@ def report(job: Job) -> None:
     if job.entry == "report":
         marks = {runs.SOURCE: contents.source, runs.SYNTHETIC: str(contents.synthetic).lower()}
         job.run.tags({**marks, "eusml.reported_runs": ", ".join(contents.run_ids)})
+        what = f"Report of run {', '.join(contents.run_ids)}: the artifact `{FOLDER}/report.html`."
+        job.run.note("\n\n".join([*([SYNTHETIC] if contents.synthetic else []), what, DISCLAIMER]))
     took = time.perf_counter() - began
     say(
         f"[report] {len(made.document.sections)} sections in {took:.1f} s: {FOLDER}/report.html of run {job.run.run_id}"

@@ -33,9 +33,10 @@ def summary(contents: Contents, w: Words) -> Section:
         patients = contents.manifest["patient_id"].nunique()
         text += w("summary.cases", images=len(contents.manifest), patients=patients)
     blocks.append(Paragraph(text + w(f"summary.protocol_{'cv' if contents.cross_validated else 'holdout'}")))
+    percent = f"{100 * contents.evaluate.confidence:.0f}"
     for part in contents.parts:
         items = [_result(arm, part, contents, w) for arm in contents.arms if part in arm.tables]
-        blocks += [Paragraph(w("summary.on", part=part_title(part, contents, w))), Bullets(items)]
+        blocks += [Paragraph(w("summary.on", part=part_title(part, contents, w), percent=percent)), Bullets(items)]
     blocks += [
         Paragraph(text)
         for text in (*_compared(contents, w), _without_image(contents, w), _decided(contents, w))
@@ -53,7 +54,6 @@ def _result(arm: Arm, part: str, contents: Contents, w: Words) -> str:
         arm=arm.name,
         positive=contents.classes[1],
         negative=contents.classes[0],
-        percent=f"{100 * contents.evaluate.confidence:.0f}",
         **values,
     )
 
@@ -95,7 +95,7 @@ def _without_image(contents: Contents, w: Words) -> str:
                 auroc=estimate(rows["auroc"]),
             )
         )
-    return w("summary.without_image", part=part_name(part, contents, w), texts=w.joined(texts)) if texts else ""
+    return w("summary.without_image", part=part_name(part, contents, w), texts="; ".join(texts)) if texts else ""
 
 
 def _decided(contents: Contents, w: Words) -> str:
