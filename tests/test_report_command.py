@@ -1,6 +1,7 @@
 """`report` against a real sqlite store: which runs it takes, and what it says of those it cannot take."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,6 +68,18 @@ def test_evaluation_runs_are_reported_with_their_training_and_data(study: Writte
     assert "9.1" not in run.data.tags
     with_pairs = reported(tmp_path, *study.evaluations.values(), study.compare)[1]("report/report.html")
     assert 'id="comparison"' in with_pairs
+
+
+def test_two_runs_of_one_arm_are_told_apart(study: Written, store_folder: Path, tmp_path: Path) -> None:
+    again = write_study()
+    first, second = study.evaluations["resnet34"], again.evaluations["resnet34"]
+    run, artifact = reported(tmp_path, first, second)
+    page = artifact("report/report.html")
+    assert f"resnet34 {first[:8]}" in page
+    assert f"resnet34 {second[:8]}" in page
+    assert not re.search(r'id="[^"]* ', page)
+    names = [file.path for file in MlflowClient().list_artifacts(run.info.run_id, "report/figures")]
+    assert f"report/figures/subgroups_resnet34-{first[:8]}.svg" in names
 
 
 def test_chinese_is_asked_for_by_a_setting(study: Written, tmp_path: Path) -> None:

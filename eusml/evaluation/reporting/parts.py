@@ -1,5 +1,6 @@
 """What several sections ask of the contents: what a partition is called, and who answered its cases."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -15,6 +16,11 @@ BASELINE = ", no image"
 """How the names of clinical baselines end in a table of comparison."""
 BAND_SAMPLES = 500
 """Enough for the 2.5th percentile of a band that is looked at; the tables rest on the number that was set."""
+
+
+def file_name(text: str) -> str:
+    """A name as a part of a file's name or of an identifier in a page, where no space may stand."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
 
 
 def part_title(part: str, contents: Contents, w: Words) -> str:

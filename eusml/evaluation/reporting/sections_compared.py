@@ -18,7 +18,7 @@ from eusml.evaluation.reporting.document import (
     Table,
     cells,
 )
-from eusml.evaluation.reporting.parts import BASELINE, part_name, part_title
+from eusml.evaluation.reporting.parts import BASELINE, file_name, part_name, part_title
 from eusml.evaluation.reporting.verdicts import difference, sentence
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number, p_value, words
 from eusml.evaluation.subgroups import subgroups
@@ -112,7 +112,13 @@ def by_subgroup(contents: Contents, w: Words) -> Section | None:
             labels[name] = local
         english = accuracy.assign(group=names, network=arm.name)
         drawn = figures.forest(
-            f"subgroups_{arm.name}", english, "group", "network", labels, synthetic=contents.synthetic, reference=None
+            f"subgroups_{file_name(arm.name)}",
+            english,
+            "group",
+            "network",
+            labels,
+            synthetic=contents.synthetic,
+            reference=None,
         )
         caption = w(
             "subgroups.figure",
@@ -178,7 +184,7 @@ def failures(contents: Contents, w: Words) -> Section | None:
         blocks.append(Paragraph(text + (w("failures.shown", shown=len(shown)) if shown else w("failures.hidden"))))
         pictures = [
             Picture(
-                f"error_{arm.name}_{number_:02}",
+                f"error_{file_name(arm.name)}_{number_:02}",
                 one.picture,
                 w(
                     "failures.caption",
