@@ -63,18 +63,21 @@ def _compared(contents: Contents, w: Words) -> list[str]:
     part = next((part for part in reversed(contents.parts) if contents.pairs.get(part)), None)
     if part is None:
         return []
-    texts = []
+    texts, alike = [], []
+    where = part_name(part, contents, w)
     for pair in contents.pairs[part]:
         verdicts = {measure: order(pair, measure) for measure in ("accuracy", "auroc")}
         told = {measure: verdict for measure, verdict in verdicts.items() if verdict in "ab"}
-        where = part_name(part, contents, w)
         if told:
             better = pair["arm_a"] if next(iter(told.values())) == "a" else pair["arm_b"]
             worse = pair["arm_b"] if better == pair["arm_a"] else pair["arm_a"]
             measures = w.joined([w.measure(measure) for measure in told])
             texts.append(w("summary.better", better=better, worse=worse, measures=measures, part=where))
         else:
-            texts.append(w("summary.no_order", a=pair["arm_a"], b=pair["arm_b"], cases=pair["cases"], part=where))
+            alike.append(w("summary.pair", a=pair["arm_a"], b=pair["arm_b"]))
+    if alike:
+        cases = contents.pairs[part][0]["cases"]
+        texts.append(w("summary.no_order", pairs="; ".join(alike), cases=cases, part=where))
     return texts
 
 

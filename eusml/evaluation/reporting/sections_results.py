@@ -7,7 +7,7 @@ from eusml.evaluation.bands import precision_recall_band, roc_band
 from eusml.evaluation.metrics import MEASURES, PROPORTIONS
 from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
-from eusml.evaluation.reporting.document import Block, Cell, FigureBlock, Paragraph, Section, Table
+from eusml.evaluation.reporting.document import Block, Bullets, Cell, FigureBlock, Paragraph, Section, Table
 from eusml.evaluation.reporting.parts import (
     BAND_SAMPLES,
     arrays,
@@ -99,20 +99,18 @@ def confusion(contents: Contents, w: Words) -> Section:
             f"confusion_{part}", counts, contents.classes, w.labels(), synthetic=contents.synthetic
         )
         title = part_title(part, contents, w)
-        for arm in arms:
-            found = {name: f"{value:.0f}" for name, value in counts[arm.name].items()}
-            blocks.append(
-                Paragraph(
-                    w(
-                        "confusion.text",
-                        arm=arm.name,
-                        part=part_name(part, contents, w),
-                        positive=positive,
-                        negative=negative,
-                        **found,
-                    )
-                )
+        texts = [
+            w(
+                "confusion.text",
+                arm=arm,
+                part=part_name(part, contents, w),
+                positive=positive,
+                negative=negative,
+                **{name: f"{value:.0f}" for name, value in found.items()},
             )
+            for arm, found in counts.items()
+        ]
+        blocks.append(Bullets(texts))
         caption = w("confusion.caption", part=title)
         blocks.append(FigureBlock(drawn, caption, w("confusion.alt", part=title)))
     return Section("confusion", w("confusion.title"), blocks)
@@ -170,7 +168,7 @@ def discrimination(contents: Contents, w: Words) -> Section | None:
         "discrimination",
         w("discrimination.title"),
         [
-            *(Paragraph(text) for text in areas),
+            Bullets(areas),
             FigureBlock(roc, w("discrimination.roc", **values), w("discrimination.roc_alt", areas=" ".join(areas))),
             FigureBlock(recall, w("discrimination.pr", **values), w("discrimination.pr_alt", areas=" ".join(areas))),
         ],
