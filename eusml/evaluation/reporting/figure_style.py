@@ -32,6 +32,7 @@ MARK = "SYNTHETIC DATA - not patients"
 _WATERMARK = "SYNTHETIC"
 _PNG_DPI = 150
 _RC: Any = {
+    "axes.facecolor": "none",  # the watermark lies behind the axes
     "svg.fonttype": "none",
     "svg.hashsalt": "eusml",
     "font.size": 10,

@@ -43,7 +43,7 @@ def forest(
                 label = None if row[entry] in shown else row[entry]
                 shown.add(row[entry])
                 if not np.isnan(row["value"]):
-                    axes.plot(row["value"], y, style["marker"], color=style["color"], label=label, markersize=5)
+                    axes.plot(row["value"], y, style["marker"], color=style["color"], label=label, ms=5, clip_on=False)
                     axes.text(1.03, y, f"{row['value']:.3f}", va="center", fontsize=8, color=style["color"])
                 y -= 1
             axes.axhline(y + 0.25, color="#DDDDDD", linewidth=0.6)
@@ -165,7 +165,8 @@ def calibration(name: str, panels: Panels, labels: Labels, *, synthetic: bool) -
                 found.append(table.assign(part=part, arm=arm))
             rates(axes, "mean predicted probability", "observed share")
             axes.set(title=PART_TITLES.get(part, part), aspect="equal")
-        canvas.axes[0].legend(loc="upper left")
+        # Outside, for an interval may stand anywhere.
+        canvas.figure.legend(*canvas.axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=3)
         return canvas.drawing(pd.concat(found, ignore_index=True), labels)
 
 
