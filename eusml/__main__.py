@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train the network that `train` describes; a killed training goes on where it was",
     "evaluate": "measure that network on the held-out cases, with intervals",
     "compare": "all arms side by side, on the same cases",
+    "report": "one page of what the store holds: cases, protocol, results with intervals, figures, checklists",
     "promote": "register the arms and make the ResNet-34 champion if the policy allows it",
     "rollback": "give the champion's alias back to the champion before",
     "history": "print who was champion when, and by which decision",

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
-from eusml.evaluation.calibration import calibration_error
+from eusml.evaluation.calibration import calibration_error, recalibration
+from tests.conftest import answers
 
 
 def test_by_hand() -> None:
@@ -36,3 +38,64 @@ def test_chance_alone_gives_about_a_tenth_on_60_cases_and_little_on_many() -> No
 
     assert 0.08 < mean_error(60) < 0.16
     assert mean_error(6000) < 0.02
+
+
+def by_likelihood(y_true: np.ndarray, logit: np.ndarray, *, with_slope: bool) -> tuple[float, float]:
+    """Estimate and standard error of the last coefficient, by maximising the likelihood with scipy alone."""
+
+    def loss(at: np.ndarray) -> float:
+        eta = at[0] + (at[1] if with_slope else 1.0) * logit
+        return float(np.sum(np.logaddexp(0, eta) - y_true * eta))
+
+    found = minimize(loss, [0.0, 1.0] if with_slope else [0.0], method="BFGS", options={"gtol": 1e-8})
+    eta = found.x[0] + (found.x[1] if with_slope else 1.0) * logit
+    weight = 1 / (2 + np.exp(eta) + np.exp(-eta))
+    design = np.column_stack([np.ones_like(logit), logit] if with_slope else [np.ones_like(logit)])
+    error = np.sqrt(np.linalg.inv(design.T @ (weight[:, None] * design))[-1, -1])
+    return float(found.x[-1]), float(error)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_intercept_and_slope_are_the_most_likely_ones(seed: int) -> None:
+    table = answers(seed, 80)
+    table["y_score"] = table["y_score"].clip(0.02, 0.98)
+    y_true, y_score = table["y_true"].to_numpy(), table["y_score"].to_numpy()
+    found = recalibration(y_true, y_score, table["patient_id"].to_numpy(), 0.95)
+    logit = np.log(y_score / (1 - y_score))
+    for coefficient, with_slope in ((found.intercept, False), (found.slope, True)):
+        value, error = by_likelihood(y_true, logit, with_slope=with_slope)
+        assert coefficient.value == pytest.approx(value, abs=1e-4)
+        assert coefficient.low == pytest.approx(value - 1.959964 * error, abs=1e-3)
+        assert coefficient.high == pytest.approx(value + 1.959964 * error, abs=1e-3)
+
+
+def test_perfect_probabilities_have_slope_one_and_stretched_ones_less() -> None:
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 1.5, 20_000)
+    y_true = (rng.random(20_000) < 1 / (1 + np.exp(-logit))).astype(int)
+    patients = np.arange(20_000)
+    right = recalibration(y_true, 1 / (1 + np.exp(-logit)), patients, 0.95)
+    assert right.slope.value == pytest.approx(1, abs=0.05)
+    assert right.intercept.value == pytest.approx(0, abs=0.05)
+    extreme = recalibration(y_true, 1 / (1 + np.exp(-2 * logit)), patients, 0.95)
+    assert extreme.slope.value == pytest.approx(0.5, abs=0.03)
+    low = recalibration(y_true, 1 / (1 + np.exp(-(logit - 1))), patients, 0.95)
+    assert low.intercept.value == pytest.approx(1, abs=0.05)
+
+
+def test_copies_of_patients_widen_no_confidence() -> None:
+    table = answers(0, 60)
+    columns = [table[name].to_numpy() for name in ("y_true", "y_score", "patient_id")]
+    once = recalibration(*columns, 0.95).slope
+    copied = recalibration(*(np.repeat(values, 4) for values in columns), 0.95).slope
+    assert copied.value == pytest.approx(once.value, abs=1e-6)
+    assert copied.high - copied.low > 0.8 * (once.high - once.low)
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_score"),
+    [([1, 1, 1], [0.2, 0.5, 0.7]), ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9]), ([0, 1, 0, 1], [0.5] * 4)],
+)
+def test_a_slope_that_cases_cannot_tell_is_nan(y_true: list[int], y_score: list[float]) -> None:
+    found = recalibration(np.array(y_true), np.array(y_score), np.arange(len(y_true)), 0.95)
+    assert np.isnan([found.slope.value, found.slope.low, found.slope.high]).all()

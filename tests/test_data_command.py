@@ -73,10 +73,12 @@ def test_pictures_are_logged_when_asked(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shown", [False, True])
-def test_the_example_of_a_model_is_a_patient_only_when_asked(root: Path, shown: bool) -> None:
+def test_the_example_of_a_model_and_its_errors_are_patients_only_when_asked(root: Path, shown: bool) -> None:
     words = ["--experiment", "experiments/folder.yaml", "--data.path", str(root), "--data.image_size_px", "32"]
     words += ["--work_dir", str(root.parent / "work"), "--train.epochs", "1"]
-    assert main(["train", *words, "--data.audit.log_images", str(shown).lower()]) == 0
+    assert main(["evaluate", *words, "--data.audit.log_images", str(shown).lower()]) == 0
+    (evaluated,) = MlflowClient().search_runs(["0"], "tags.`eusml.arm` != ''")
+    assert ("misclassified/test.csv" in artifacts(evaluated)) is shown
     (run,) = MlflowClient().search_runs(["0"], "tags.`eusml.model_id` != ''")
     example = Model.load(f"models:/{run.data.tags['eusml.model_id']}").load_input_example()
     assert example is not None

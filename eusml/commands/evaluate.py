@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from eusml.commands.cohort import shows_images
 from eusml.commands.data import StudyData, study_data
+from eusml.commands.failures import log_failures
 from eusml.commands.fitted import TrainedModel
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.reported import Reported, predictions, read_predictions, reported_cases
@@ -70,11 +72,13 @@ def measured(
     """The same on some partitions."""
     digests = {part: reported.digest for part, reported in cases.items()}
     settings = config.evaluate
+    pictures = shows_images(config, synthetic=study.prepared.manifest.synthetic)
     inputs = {
         **study.key,
         "cases": digests,
         "model": model.bundle.spec.digest,
         "settings": settings.model_dump(mode="json"),
+        "pictures": pictures,
     }
     key = fingerprint("evaluate", inputs, LAYERS)
 
@@ -86,7 +90,9 @@ def measured(
     def make(run: runs.Run) -> Evaluation:
         answers = {part: _predict(model, reported, settings.threshold, part) for part, reported in cases.items()}
         result = finish(run.run_id, answers)
-        _log(run, study, result)
+        _log(run, study, result, cases)
+        if pictures:
+            log_failures(run, model.bundle, cases, answers)
         return result
 
     def reuse(finished: runs.FinishedRun) -> Evaluation | None:
@@ -133,11 +139,14 @@ def _predict(model: TrainedModel, reported: Reported, threshold: float, part: st
     return predictions(reported.table, y_score, threshold)
 
 
-def _log(run: runs.Run, study: StudyData, result: Evaluation) -> None:
+def _log(run: runs.Run, study: StudyData, result: Evaluation, cases: Mapping[str, Reported]) -> None:
     manifest = study.prepared.manifest
     held_out = manifest.table.iloc[study.split.indices("test")]
     if len(held_out):
         run.dataset(held_out, "test", study.prepared.digest, "evaluation", manifest.source)
+    for part, reported in cases.items():
+        if part != "test":  # those stand in the manifest
+            run.table(reported.known, f"cases_{part}.csv")
     log_measures(run, result)
     run.note(result.note)
 

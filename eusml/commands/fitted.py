@@ -156,7 +156,9 @@ def _fit(
     folder: Path,
 ) -> FitResult:
     compute = choose_compute(settings.device, settings.precision)
-    say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {compute.describe()}{_with(current())}")
+    where = compute.describe() + _with(current())
+    say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {where}")
+    run.tags({"eusml.compute": where})
     known = _finished_fit(folder)
     with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
 

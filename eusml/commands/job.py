@@ -14,6 +14,8 @@ from eusml.config import Config, flatten, to_yaml, without_passwords
 from eusml.errors import EusmlError
 from eusml.evaluation import report
 from eusml.tracking import runs, store
+from eusml.tracking.provenance import environment
+from eusml.tracking.selection import ENVIRONMENT_FILE, STAGES_FILE
 from eusml.workers import Worker, working
 
 T = TypeVar("T")
@@ -76,11 +78,19 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         shown = without_passwords(config)
         run.params({f"cfg.{name}": value for name, value in flatten(shown).items()})
         run.text(to_yaml(shown), "config.yaml")
+        run.json(environment(), ENVIRONMENT_FILE)
         job = Job(config, entry, run, worker, shared=shared)
         yield job
+        if entry == "main":
+            record_stages(job)
         if entry in ("main", "tune"):
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
+
+
+def record_stages(job: Job) -> None:
+    """Say in the job's run which runs it is made of, those among them that it took over."""
+    job.run.json({"stages": [vars(record) for record in job.records]}, STAGES_FILE)
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from eusml.commands.cross_validate import cross_validated_study
 from eusml.commands.data import study_data
 from eusml.commands.job import open_job
 from eusml.commands.promote import check_candidates, promote, say_next_steps
+from eusml.commands.report import report
 from eusml.config import Config
 
 
 def run(config: Config) -> None:
-    """Data, augmentation, training and evaluation of every arm, comparison, promotion.
+    """Data, augmentation, training and evaluation of every arm, comparison, promotion, report.
 
     Raises:
         PromotionError: no arm can be a candidate, or the candidate was refused, after all else was done and recorded.
@@ -26,5 +27,6 @@ def run(config: Config) -> None:
             evaluations = all_evaluations(job, study)
             compare(job, study, evaluations)
         promotion = promote(job, study, evaluations)
+        report(job)
     say_next_steps(promotion)
     promotion.check()

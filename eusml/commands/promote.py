@@ -2,6 +2,7 @@
 
 import getpass
 import platform
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from eusml.commands.champion import against, champion_of, follow, mark_displaced
 from eusml.commands.compare import all_evaluations
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.evaluate import Evaluation
-from eusml.commands.job import Job, open_job
+from eusml.commands.job import Job, StageRecord, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.errors import PromotionError
@@ -89,13 +90,16 @@ def promote(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> Pr
         PromotionError: no arm of the asked architecture, or several between which nothing but the reported cases
             could decide.
     """
+    began = time.perf_counter()
     manifest = study.prepared.manifest
     tags = runs.common_tags("promote", source=manifest.source, synthetic=manifest.synthetic, fingerprint="")
     if job.entry == "promote":
         job.run.tags(tags)
         return _promote(job, job.run, study, evaluations)
     with runs.child_run(job.run, "promote", tags) as run:
-        return _promote(job, run, study, evaluations)
+        result = _promote(job, run, study, evaluations)
+    job.records.append(StageRecord("promote", run.run_id, False, time.perf_counter() - began))
+    return result
 
 
 def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Evaluation]) -> Promotion:

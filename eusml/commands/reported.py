@@ -12,7 +12,7 @@ from eusml.commands.data import StudyData
 from eusml.commands.job import Job
 from eusml.commands.terminal import progress
 from eusml.config import DataConfig
-from eusml.data.manifest import table_digest
+from eusml.data.manifest import BOX_COLUMNS, MADE_COLUMNS, table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.sources import phantom_cohort
 from eusml.data.sources.phantom import Which
@@ -33,6 +33,11 @@ class Reported:
     def digest(self) -> str:
         """SHA-256 of who they are and what the network is shown of them."""
         return table_digest(self.table)
+
+    @property
+    def known(self) -> pd.DataFrame:
+        """What is known of them: case_id, patient_id, label and covariates."""
+        return self.table.drop(columns=["image", *BOX_COLUMNS, *MADE_COLUMNS], errors="ignore")
 
     @property
     def cases_digest(self) -> str:

@@ -4,6 +4,7 @@ from eusml.config.base import ARCHS, Arch, Section
 from eusml.config.data import AuditConfig, DataConfig, DicomConfig, PhantomConfig
 from eusml.config.loading import flatten, load_config, to_yaml, without_passwords
 from eusml.config.promote import PolicyConfig, PromoteConfig
+from eusml.config.report import Language, ReportConfig
 from eusml.config.sections import (
     OPERATIONS,
     Arm,
@@ -38,6 +39,7 @@ __all__ = [
     "DicomConfig",
     "EvaluateConfig",
     "IntervalMethod",
+    "Language",
     "Metric",
     "OnlineConfig",
     "Operation",
@@ -46,6 +48,7 @@ __all__ = [
     "PredictConfig",
     "PromoteConfig",
     "ProtocolConfig",
+    "ReportConfig",
     "SearchedSetting",
     "Section",
     "SplitConfig",

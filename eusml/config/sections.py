@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from eusml.config.base import Arch, Fraction, Section, Seed
 from eusml.config.data import DataConfig
 from eusml.config.promote import PromoteConfig
+from eusml.config.report import ReportConfig
 from eusml.config.tuning import TuneConfig
 
 Operation = Literal["rotation", "flip", "clahe", "log", "sigmoid"]
@@ -242,6 +243,7 @@ class Config(Section):
     evaluate: EvaluateConfig = EvaluateConfig()
     compare: CompareConfig = CompareConfig()
     promote: PromoteConfig = PromoteConfig()
+    report: ReportConfig = ReportConfig()
     predict: PredictConfig = PredictConfig()
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""

@@ -68,7 +68,7 @@ def resampled_measures(
         Measure name to float64 [R], nan where a resample leaves it undefined.
     """
     chunks = [
-        measures(weights, y_true, y_score, threshold) for weights in _patient_weights(patient_id, samples, len(y_true))
+        measures(weights, y_true, y_score, threshold) for weights in patient_weights(patient_id, samples, len(y_true))
     ]
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
@@ -134,7 +134,8 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return np.divide(numerator, denominator, out=np.full_like(denominator, math.nan), where=denominator != 0)
 
 
-def _patient_weights(patient_id: npt.NDArray[Any], samples: int, cases: int) -> Iterator[Floats]:
+def patient_weights(patient_id: npt.NDArray[Any], samples: int, cases: int) -> Iterator[Floats]:
+    """How often each case counts in each resample of the patients, in chunks of [R, N]; the same at every call."""
     patients, of_case = np.unique(patient_id, return_inverse=True)
     rng = np.random.default_rng(_SEED)
     chance = np.full(len(patients), 1 / len(patients))

@@ -1,5 +1,8 @@
 """How far stated probabilities are from what came true."""
 
+import math
+import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,3 +31,72 @@ def calibration_error(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], bins:
     # Where a bin holds n cases, n times the distance of the means is the distance of the sums.
     surplus = np.bincount(of_case, weights=y_score - y_true, minlength=bins)
     return float(np.abs(surplus).sum() / len(y_true))
+
+
+_NEVER_SURE = 1e-6
+"""Probabilities count as at least this far from 0 and 1: the logit of one that is sure would be infinite."""
+
+
+@dataclass(frozen=True)
+class Coefficient:
+    """An estimate with its interval; all nan where the cases cannot tell it."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Recalibration:
+    """What a logistic regression of the truth on the logit of the probability finds.
+
+    Source: Cox 1958 (doi:10.1093/biomet/45.3-4.562); Van Calster et al. 2019 (doi:10.1186/s12916-019-1466-7).
+    """
+
+    intercept: Coefficient
+    """Calibration in the large, at a slope of one: 0 where the mean probability holds, above it where it is too low."""
+    slope: Coefficient
+    """1 where probabilities spread as they should; below it they are too extreme."""
+
+
+def recalibration(
+    y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], patient_id: npt.NDArray[Any], confidence: float
+) -> Recalibration:
+    """Intercept and slope with Wald intervals; robust ones where patients have several images.
+
+    Args:
+        y_true: [N], 1 or 0.
+        y_score: [N], probability of the positive class, 0 to 1.
+        patient_id: [N].
+        confidence: nominal coverage, in (0, 1).
+
+    Returns:
+        nan where it is undefined: one class is missing, all probabilities are alike, or they part the classes.
+    """
+    import statsmodels.api as sm
+
+    y = y_true.astype(np.float64)
+    chance = np.clip(y_score.astype(np.float64), _NEVER_SURE, 1 - _NEVER_SURE)
+    logit = np.log(chance / (1 - chance))
+    one = np.ones((len(y), 1))
+    nothing = Coefficient(math.nan, math.nan, math.nan)
+    if len(np.unique(y)) < 2:
+        return Recalibration(nothing, nothing)
+    clusters = np.unique(patient_id, return_inverse=True)[1]
+    clustered = clusters.max() + 1 < len(y)
+    how: dict[str, Any] = {"cov_type": "cluster", "cov_kwds": {"groups": clusters}} if clustered else {}
+
+    def fitted(design: npt.NDArray[np.float64], **offset: Any) -> Coefficient:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Not GLM, whose robust errors are nan where one probability is all but sure.
+            model = sm.Logit(y, design, **offset).fit(disp=0, **how)
+        low, high = model.conf_int(alpha=1 - confidence)[-1]
+        return Coefficient(float(model.params[-1]), float(low), float(high))
+
+    parted = logit[y == 1].min() >= logit[y == 0].max() or logit[y == 1].max() <= logit[y == 0].min()
+    tells = not parted and np.ptp(logit) > 0
+    return Recalibration(
+        intercept=fitted(one, offset=logit),
+        slope=fitted(np.column_stack([one, logit])) if tells else nothing,
+    )

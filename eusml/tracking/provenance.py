@@ -1,8 +1,15 @@
 """Which code ran, as tags of every run."""
 
+import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
+
+_LIBRARIES = (
+    "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels", "opencv-python-headless",
+    "albumentations", "optuna", "captum", "mlflow",
+)  # fmt: skip
 
 
 @cache
@@ -21,6 +28,25 @@ def code_tags() -> dict[str, str]:
     if commit is None or status is None:
         return {"eusml.git_commit": "unknown", "eusml.git_dirty": "unknown"}
     return {"eusml.git_commit": commit, "eusml.git_dirty": str(bool(status)).lower()}
+
+
+def environment() -> dict[str, str]:
+    """What a job runs on: system, processor, Python and libraries; no name of a machine or a person."""
+    system = {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "Python": platform.python_version(),
+    }
+    return system | {name: version(name) for name in _LIBRARIES}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no Linux
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} threads" if names else "unknown"
 
 
 def commit_is_known() -> bool:

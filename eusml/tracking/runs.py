@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -95,6 +96,18 @@ class Run:
     def table(self, table: pd.DataFrame, file: str) -> None:
         """A CSV artifact that a spreadsheet opens without running a cell of it."""
         self.text(to_csv_text(table), file)
+
+    def binary(self, content: bytes, file: str) -> None:
+        """A file artifact, such as a picture."""
+        place = Path(file)
+        with TemporaryDirectory() as folder:
+            local = Path(folder) / place.name
+            local.write_bytes(content)
+            client().log_artifact(self.run_id, str(local), None if place.parent == Path() else str(place.parent))
+
+    def files(self, folder: Path, place: str) -> None:
+        """All files of a folder as artifacts below `place`."""
+        client().log_artifacts(self.run_id, str(folder), place)
 
     def figure(self, figure: "Figure", file: str) -> None:
         """A picture artifact."""

@@ -1,0 +1,59 @@
+"""What several sections ask of the contents: what a partition is called, and who answered its cases."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+import pandas as pd
+
+from eusml.evaluation.reporting.contents import Arm, Contents
+from eusml.evaluation.reporting.words import Words, by_measure, estimate
+
+T = TypeVar("T")
+
+BASELINE = ", no image"
+"""How the names of clinical baselines end in a table of comparison."""
+BAND_SAMPLES = 500
+"""Enough for the 2.5th percentile of a band that is looked at; the tables rest on the number that was set."""
+
+
+def file_name(text: str) -> str:
+    """A name as a part of a file's name or of an identifier in a page, where no space may stand."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", text)
+
+
+def part_title(part: str, contents: Contents, w: Words) -> str:
+    """What a partition is, with its number of cases."""
+    key = "out_of_fold" if part == "test" and contents.cross_validated else part
+    arm = next(arm for arm in contents.arms if part in arm.metrics)
+    return w(f"parts.{key}", n=f"{arm.metrics[part]['cases']:.0f}", patients=f"{arm.metrics[part]['patients']:.0f}")
+
+
+def panels_of(panels: Mapping[str, T], contents: Contents) -> dict[str, T]:
+    """The same by the partition's name in figures."""
+    return {"all" if part == "test" and contents.cross_validated else part: found for part, found in panels.items()}
+
+
+def part_name(part: str, contents: Contents, w: Words, form: str = "on") -> str:
+    """What a partition is called in a sentence."""
+    return w(f"parts_{form}.{'all' if part == 'test' and contents.cross_validated else part}")
+
+
+def estimate_of(arm: Arm, part: str, measure: str) -> str:
+    """One measure of a network, with its interval."""
+    return estimate(by_measure(arm.tables[part])[measure])
+
+
+def arrays(table: pd.DataFrame) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """y_true, y_score and patient_id of answers."""
+    return table["y_true"].to_numpy(), table["y_score"].to_numpy(), table["patient_id"].to_numpy()
+
+
+def both_classes(contents: Contents, part: str) -> list[tuple[str, pd.DataFrame]]:
+    """Networks and their answers where both classes are among the cases."""
+    return [
+        (arm.name, arm.predictions[part])
+        for arm in contents.arms
+        if part in arm.predictions and arm.predictions[part]["y_true"].nunique() == 2
+    ]
