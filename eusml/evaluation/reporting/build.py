@@ -15,8 +15,6 @@ from eusml.evaluation.reporting import (
 from eusml.evaluation.reporting.checklists import checklists
 from eusml.evaluation.reporting.contents import Contents
 from eusml.evaluation.reporting.document import Document, FigureBlock, Gallery, Picture, Section
-from eusml.evaluation.reporting.model_card import model_card
-from eusml.evaluation.reporting.parts import file_name
 from eusml.evaluation.reporting.rendering import html, markdown
 from eusml.evaluation.reporting.words import Words, words
 from eusml.tables import to_csv_text
@@ -54,8 +52,7 @@ class Report:
 
     document: Document
     files: Mapping[str, bytes]
-    """Path below the report's folder to content: `report.html`, `report.md`, `model_card_ARM.md`, `figures/roc.svg`,
-    `data/roc.csv`, …"""
+    """Path below the report's folder to content: `report.html`, `report.md`, `figures/roc.svg`, `data/roc.csv`, …"""
 
 
 def build(contents: Contents, language: Language) -> Report:
@@ -73,8 +70,6 @@ def build(contents: Contents, language: Language) -> Report:
         files[f"figures/{drawing.name}.svg"] = _standalone(drawing.svg).encode()
         files[f"figures/{drawing.name}.png"] = drawing.png
         files[f"data/{drawing.name}.csv"] = to_csv_text(drawing.data).encode()
-    for arm in contents.arms:
-        files[f"model_card_{file_name(arm.name)}.md"] = markdown(model_card(contents, arm, words(language))).encode()
     for picture in _pictures(made):
         files[f"figures/{picture.name}.png"] = picture.png
     return Report(made, files)
