@@ -53,4 +53,5 @@ def test_what_a_model_lacks_is_said(metrics: dict[str, Metrics]) -> None:
 def test_the_network_of_a_cross_validation_is_not_said_to_be_measured(metrics: dict[str, Metrics]) -> None:
     card = model_card(replace(FACTS, protocol="nested_cv"), {"test": metrics["test"]}, brief=True)
     assert "networks made in the same way" in card
+    assert "no case is left to measure it on" in card
     assert "no patient stands" not in card

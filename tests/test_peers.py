@@ -16,7 +16,7 @@ from benchmarks.peers.ours import settings_of
 from benchmarks.peers.table import HEADINGS, table
 from benchmarks.peers.work import Answer, Record, Work
 from eusml.config import OnlineConfig, TrainConfig
-from eusml.learning.train import _FINAL_DIVISOR, _ONECYCLE_START_DIVISOR
+from eusml.learning.schedule import _FINAL_DIVISOR, _ONECYCLE_START_DIVISOR
 
 WORK = Work("images", "weights", "resnet34", 32, 4, 2, "default", None, 0.0)
 ANSWER = Answer("fp32", 1, 20.0, 30.0, [0.7, 0.5], 1000.0, 2, "2.15.0")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eusml.evaluation.metrics import Metrics
-from eusml.evaluation.report import DISCLAIMER, SYNTHETIC, evaluation_note, part_text
+from eusml.evaluation.report import CROSS_VALIDATED, DISCLAIMER, SYNTHETIC, evaluation_note, part_text
 
 _NETWORKS: Mapping[str, str] = {"resnet34": "ResNet-34", "resnet50": "ResNet-50"}
 _BRIEFLY = ("sensitivity", "specificity", "accuracy", "auroc")
@@ -100,7 +100,8 @@ def _brief(metrics: Mapping[str, Metrics], protocol: str) -> str:
         lines.append(f"| {part}, {measured.cases}: {what} | {' | '.join(cells)} |")
     percent = round(100 * next(iter(metrics.values())).confidence)
     rest = f"In brackets {percent} % intervals; all measures stand in `model_card.md` of the run that registered it."
-    return "\n".join([*lines, "", rest])
+    remark = [] if protocol == "holdout" else ["", f"The figures are estimated by {protocol}: {CROSS_VALIDATED}"]
+    return "\n".join([*lines, *remark, "", rest])
 
 
 def _made_of(facts: CardFacts) -> str:

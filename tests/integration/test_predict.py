@@ -46,7 +46,7 @@ def test_a_folder_is_answered_file_by_file(finished: Place, tmp_path: Path) -> N
     # Files may be called as patients are: no name and no picture goes to the store.
     kept = "".join([str(run.data.tags), str(run.data.metrics)])
     assert "anna" not in kept
-    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["config.yaml"]
+    assert [file.path for file in client.list_artifacts(run.info.run_id)] == ["config.yaml", "environment.json"]
 
 
 @pytest.mark.parametrize(

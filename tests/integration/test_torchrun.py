@@ -72,7 +72,8 @@ def test_rank_0_alone_has_runs_and_no_case_is_counted_twice(killed: tuple[Place,
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     entries = client.search_runs([experiment.experiment_id], "tags.`eusml.entry_point` = 'evaluate'")
-    assert sorted(run.info.status for run in entries) == ["FINISHED", "KILLED"]
+    # Whoever notices first that the other one died: rank 0, whose run fails, or torchrun, which ends it.
+    assert sorted(run.info.status for run in entries) in (["FAILED", "FINISHED"], ["FINISHED", "KILLED"])
     (finished,) = [run for run in entries if run.info.status == "FINISHED"]
     assert finished.data.metrics["test/accuracy_total"] == 5
     assert said.count("test: accuracy") == 1
