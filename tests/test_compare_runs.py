@@ -255,3 +255,15 @@ def test_one_arm_alone_has_a_table_and_no_pairs() -> None:
     assert found.differences.empty
     assert {"part", "arm_a", "difference"} <= set(found.differences.columns)
     assert found.by_fold is None
+
+
+def test_metrics_hold_the_interval_beside_each_estimate(tmp_path: Path) -> None:
+    run, fetch = compared(
+        tmp_path, *(evaluated(arm, {"test": answers(seed)}) for seed, arm in enumerate(("a + b", "c")))
+    )
+    table = read_csv(fetch("comparison.csv")).set_index(["arm", "measure"])
+    for arm, name in (("a + b", "a b"), ("c", "c")):
+        for measure in ("accuracy", "auroc"):
+            row = table.loc[(arm, measure)]
+            for end, column in (("", "value"), ("_ci_low", "ci_low"), ("_ci_high", "ci_high")):
+                assert run.data.metrics[f"test/{measure}/{name}{end}"] == pytest.approx(row[column])

@@ -4,7 +4,8 @@ import pytest
 
 from eusml.config import EvaluateConfig
 from eusml.evaluation.metrics import Metrics, evaluate_answers
-from eusml.evaluation.model_card import CardFacts, model_card
+from eusml.evaluation.model_card import CardFacts, model_card, model_page
+from eusml.evaluation.report import DISCLAIMER
 from tests.conftest import answers
 
 FACTS = CardFacts(
@@ -55,3 +56,12 @@ def test_the_network_of_a_cross_validation_is_not_said_to_be_measured(metrics: d
     assert "networks made in the same way" in card
     assert "no case is left to measure it on" in card
     assert "no patient stands" not in card
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_the_page_above_all_versions_says_which_one_to_use(synthetic: bool) -> None:
+    page = model_page("resnet50", "benign", "malignant", "leader", synthetic=synthetic)
+    assert "ResNet-50 that tells benign from malignant" in page
+    assert "alias `leader`" in page
+    assert page.startswith("**SYNTHETIC") is synthetic
+    assert page.endswith(DISCLAIMER)

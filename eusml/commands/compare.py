@@ -232,13 +232,15 @@ def _by_part(by_name: Mapping[str, Mapping[str, pd.DataFrame]]) -> dict[str, dic
 
 
 def _flat(table: pd.DataFrame) -> dict[str, float]:
-    """Accuracy and AUROC of all arms as metrics, so that the UI can chart them side by side."""
+    """Accuracy and AUROC of all arms as metrics, intervals beside them, so that the UI can chart them side by side."""
     kept = table[table["measure"].isin(["accuracy", "auroc"]) & table["value"].notna()]
-    # MLflow takes letters, digits and a few signs in a metric's name.
-    return {
-        f"{row['part']}/{row['measure']}/{re.sub(r'[^A-Za-z0-9_. -]', '', row['arm'])}": float(row["value"])
-        for row in kept.to_dict("records")
-    }
+    values: dict[str, float] = {}
+    for row in kept.to_dict("records"):
+        # MLflow takes letters, digits and a few signs in a metric's name.
+        arm = re.sub(r" +", " ", re.sub(r"[^A-Za-z0-9_. -]", "", row["arm"]))
+        name = f"{row['part']}/{row['measure']}/{arm}"
+        values |= {name: row["value"], f"{name}_ci_low": row["ci_low"], f"{name}_ci_high": row["ci_high"]}
+    return {name: float(value) for name, value in values.items() if not pd.isna(value)}
 
 
 def _say_table(table: pd.DataFrame, part: str, *, out_of_fold: bool) -> None:

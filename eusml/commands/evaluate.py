@@ -15,7 +15,7 @@ from eusml.commands.reported import Reported, predictions, read_predictions, rep
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import trained_model
 from eusml.commands.tune import settled
-from eusml.config import Config, EvaluateConfig
+from eusml.config import Config, EvaluateConfig, flatten
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
@@ -164,6 +164,8 @@ def _log_patients(run: runs.Run, part: str, answers: pd.DataFrame, settings: Eva
 def log_measures(run: runs.Run, result: Evaluation) -> None:
     """Tables and figures of an evaluation."""
     spec = result.model.bundle.spec
+    # The UI's Compare shows parameters above the measures: there they say what the networks differ in.
+    run.params(flatten(result.model.settings, "trained."))
     synthetic, classes = spec.synthetic, (spec.negative_class, spec.positive_class)
     for part, metrics in result.metrics.items():
         if has_several_images(result.predictions[part]):

@@ -17,7 +17,7 @@ from eusml.config import Config
 from eusml.errors import PromotionError
 from eusml.evaluation import gate, rules
 from eusml.evaluation.decision import Decision
-from eusml.evaluation.report import DISCLAIMER, SYNTHETIC
+from eusml.evaluation.model_card import model_page
 from eusml.tracking import history, registry, runs, store, versions
 from eusml.tracking.provenance import commit_is_known
 
@@ -155,8 +155,9 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
     """One arm in the registry, whose history begins with it."""
     synthetic = registry.is_synthetic_name(arm.name)
     marks = {runs.SYNTHETIC: str(synthetic).lower()}
-    description = "\n\n".join([*([SYNTHETIC] if synthetic else []), DISCLAIMER])
-    known = history.begin(arm.name, job.config.promote.alias, run.experiment_id, marks, description)
+    alias, spec = job.config.promote.alias, arm.evaluation.model.bundle.spec
+    description = model_page(spec.arch, spec.positive_class, spec.negative_class, alias, synthetic=synthetic)
+    known = history.begin(arm.name, alias, run.experiment_id, marks, description)
     arm = register(job, run, study, arm)
     if arm.problem is not None:
         say(f"  {arm.evaluation.model.arm} is not registered: {arm.problem}")

@@ -82,6 +82,17 @@ def model_card(facts: CardFacts, metrics: Mapping[str, Metrics], *, brief: bool)
     return "\n\n".join([f"# {facts.name}, arm {facts.arm}", *head, *body, DISCLAIMER]) + "\n"
 
 
+def model_page(arch: str, positive_class: str, negative_class: str, alias: str, *, synthetic: bool) -> str:
+    """Markdown on top of all versions: what holds of each of them, and where a reader finds the rest."""
+    story = (
+        f"{_NETWORKS.get(arch, arch)} that tells {positive_class} from {negative_class} on ultrasound images. "
+        f"Use the version that has the alias `{alias}`; where none has it, none was promoted. The page of each version "
+        "holds its model card, with results and intervals, and the last decision about it, rule by rule; "
+        "`mlflow run . -e history` prints all decisions."
+    )
+    return "\n\n".join([*([SYNTHETIC] if synthetic else []), story, DISCLAIMER])
+
+
 def _what(facts: CardFacts) -> str:
     views = "" if facts.views == 1 else f", the mean over {facts.views} orientations"
     return (
