@@ -194,7 +194,8 @@ def test_a_registered_model_tells_its_own_story(person: Person) -> None:
     person.sees(re.compile("ResNet-34 that tells GIST from leiomyoma"))
     person.sees(re.compile("eusml.decision"))
     page.get_by_role("link", name="Version 1", exact=True).click()
-    person.sees(f"{MODEL} version 1: promoted to champion")
+    # Other files' tests may have promoted it again by now, which leaves it where it is.
+    person.sees(re.compile(rf"{MODEL} version 1: (promoted to|stays) champion"))
     person.sees("SYNTHETIC images, not patients.")
     for heading in ("What it is", "What it is for", "What it can do", "What nobody knows", "Licence"):
         page.get_by_role("heading", name=heading, exact=True).wait_for(timeout=WAIT_MS)
