@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.in_folder import measure_in_folder
 
-ROUNDS = 5
+ROUNDS = 3
 TINY = {
     "data.image_size_px": "32",
     "data.phantom.gist_cases": "12",
@@ -30,7 +30,8 @@ IMPORTS = ("torch", "torch, torchvision", "mlflow", "torch, torchvision, mlflow,
 def seconds(words: list[str], environment: Mapping[str, str]) -> float:
     """Of one process."""
     began = time.perf_counter()
-    subprocess.run(words, check=True, env=environment, capture_output=True)
+    # `history` ends with an error here, as nothing is registered: it has looked into the store all the same.
+    subprocess.run(words, check=False, env=environment, capture_output=True)
     return time.perf_counter() - began
 
 
