@@ -13,8 +13,6 @@ LIBRARIES = (
     "scipy", "statsmodels", "torch", "torchvision", "usearch",
 )  # fmt: skip
 """Whose versions may change a result."""
-_TELLS_ONLY = "reporting"
-"""A package that reads results and makes none: a new sentence in the report makes nothing anew."""
 
 
 def fingerprint(stage: str, inputs: Mapping[str, Any], layers: tuple[str, ...]) -> str:
@@ -27,6 +25,11 @@ def fingerprint(stage: str, inputs: Mapping[str, Any], layers: tuple[str, ...]) 
     return hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _tells_only(file: Path) -> bool:
+    """Whether a file reads results and makes none: a new sentence in the report makes nothing anew."""
+    return "reporting" in file.parts
+
+
 @cache
 def code_digest(stage: str, *layers: str) -> str:
     """SHA-256 over the source of some of eusml's layers (`"data"`, `"learning"`, …) and of a stage's command."""
@@ -35,7 +38,7 @@ def code_digest(stage: str, *layers: str) -> str:
     command = root / "commands" / f"{stage}.py"
     files += [command] if command.is_file() else []
     for layer in ("config", *layers):
-        files += sorted(file for file in (root / layer).rglob("*.py") if _TELLS_ONLY not in file.parts)
+        files += sorted(file for file in (root / layer).rglob("*.py") if not _tells_only(file.relative_to(root)))
     total = hashlib.sha256()
     for file in files:
         total.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")

@@ -19,6 +19,7 @@ from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.predict import batched_logits
 from eusml.learning.residence import DeviceImages, on_device
 from eusml.learning.schedule import learning_rate
+from eusml.learning.together import shared_twin
 from eusml.ranks import Ranks
 from eusml.runtime import Compute
 
@@ -66,14 +67,29 @@ class Learner:
     """A network in training and what its steps need."""
 
     network: nn.Module
-    """Holds the weights."""
-    shared: nn.Module
-    """The network, called so that processes that train together learn of each other's gradients."""
+    """To be measured and saved."""
+    stepped: nn.Module
+    """What steps call: the network itself; where several processes train together, its twin around the same weights,
+    whose gradients and batch statistics are those of all of them."""
     optimizer: DenseOptimizer
     settings: TrainConfig
     normalisation: Normalisation
     compute: Compute
     ranks: Ranks
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        optimizer: DenseOptimizer,
+        normalisation: Normalisation,
+        settings: TrainConfig,
+        compute: Compute,
+        ranks: Ranks,
+    ) -> "Learner":
+        """A network on its device; of several processes, all must ask, and get rank 0's weights."""
+        stepped = network if ranks.count == 1 else shared_twin(network, ranks, compute.device)
+        return cls(network, stepped, optimizer, settings, normalisation, compute, ranks)
 
 
 def train_epoch(learner: Learner, train: DeviceCases, held_out: DeviceCases | None, epoch: int) -> EpochResult:
@@ -87,8 +103,8 @@ def train_epoch(learner: Learner, train: DeviceCases, held_out: DeviceCases | No
     whole = epoch_order(settings.seed, epoch, count, settings.batch_size)
     first, total = (epoch - 1) * len(whole), settings.epochs * len(whole)
     rates = [learning_rate(settings, first + step, total) for step in range(len(whole))]
-    _begin_epoch(learner.network, settings.seed, epoch)
-    learner.network.train()
+    _begin_epoch(learner.stepped, settings.seed, epoch, learner.ranks.rank)
+    learner.stepped.train()
     trained = _steps(learner, train, epoch, whole, rates)
     measured = trained.new_full((2,), math.nan) if held_out is None else _measure(learner, held_out)
     # The epoch's only wait for the device.
@@ -129,10 +145,10 @@ def _steps(
     return ranks.add(torch.cat([torch.stack(losses).double(), torch.stack(hits).sum()[None].double()]))
 
 
-def _begin_epoch(network: nn.Module, seed: int, epoch: int) -> None:
+def _begin_epoch(network: nn.Module, seed: int, epoch: int, rank: int) -> None:
     for module in network.modules():
         if isinstance(module, DropoutLinear):
-            module.begin_epoch(seed, epoch)
+            module.begin_epoch(seed, epoch, rank)
 
 
 def _train_step(
@@ -148,15 +164,12 @@ def _train_step(
         share: which part of the step's images these are, the rest being other processes'; the losses that all of them
             return add up to the mean over the step's images.
     """
-    settings, compute, together = learner.settings, learner.compute, learner.ranks.count
+    settings, compute = learner.settings, learner.compute
     with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
-        logits = learner.shared(batch)
-    loss = functional.cross_entropy(logits.float(), target, label_smoothing=settings.label_smoothing)
-    if together == 1:
-        loss.backward()  # type: ignore[no-untyped-call]
-    else:
-        loss = loss * share
-        (loss * together).backward()  # type: ignore[no-untyped-call]  # gradients are averaged over the processes, and are to be added up
+        logits = learner.stepped(batch)
+    loss = share * functional.cross_entropy(logits.float(), target, label_smoothing=settings.label_smoothing)
+    # Gradients are averaged over the processes, and are to be added up.
+    (loss * learner.ranks.count).backward()  # type: ignore[no-untyped-call]
     learner.optimizer.step(lr)
     return loss.detach(), (logits.detach().argmax(1) == target).sum()
 

@@ -31,10 +31,11 @@ class DropoutLinear(nn.Linear):
         self.share = share
         self.generator: torch.Generator | None = None
 
-    def begin_epoch(self, seed: int, epoch: int) -> None:
-        """Seed what this epoch blanks."""
+    def begin_epoch(self, seed: int, epoch: int, rank: int = 0) -> None:
+        """Seed what this epoch blanks; of several processes, each blanks something else."""
         self.generator = torch.Generator(self.weight.device)
-        words = np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM]).generate_state(1, np.uint64)
+        own = (rank,) if rank else ()
+        words = np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM], spawn_key=own).generate_state(1, np.uint64)
         self.generator.manual_seed(int(words[0] >> np.uint64(1)))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -66,14 +67,12 @@ def build_network(
             net.conv1 = _grey_stem()
         else:
             _load_backbone(net, _imagenet_state(arch), source=f"torchvision's ImageNet weights of {arch}")
-        if dropout:
-            assert isinstance(net.fc, nn.Linear)
-            net.fc = DropoutLinear(net.fc, dropout)
+        _drop_out(net, dropout)
     ease_last_stage(net)
     return net
 
 
-def empty_network(arch: Arch, channels: int) -> nn.Module:
+def empty_network(arch: Arch, channels: int, dropout: float = 0.0) -> nn.Module:
     """The same architecture for weights that are about to be loaded."""
     from torchvision import models
 
@@ -81,8 +80,15 @@ def empty_network(arch: Arch, channels: int) -> nn.Module:
         net: nn.Module = getattr(models, arch)(num_classes=2)
         if channels == 1:
             net.conv1 = _grey_stem()
+        _drop_out(net, dropout)
     ease_last_stage(net)
     return net
+
+
+def _drop_out(net: nn.Module, share: float) -> None:
+    if share:
+        assert isinstance(net.fc, nn.Linear)
+        net.fc = DropoutLinear(net.fc, share)
 
 
 def _grey_stem() -> nn.Conv2d:

@@ -1,8 +1,10 @@
 """What the process that leads tells the others of a training, and how they take part in it."""
 
+import copy
 import io
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import nn
 
 from eusml.config import TrainConfig
 from eusml.learning.batches import LabelledImages, Normalisation
+from eusml.learning.shared_norm import share_statistics
 from eusml.ranks import Ranks
 
 _NO_MORE = b""
@@ -73,8 +76,12 @@ def dismiss(ranks: Ranks) -> None:
         ranks.broadcast_bytes(_NO_MORE)
 
 
-def with_shared_gradients(network: nn.Module, ranks: Ranks) -> nn.Module:
-    """The network, to be called so that gradients are averaged over all processes; its weights become rank 0's."""
-    if ranks.count == 1:
-        return network
-    return nn.parallel.DistributedDataParallel(network, forward_sync_buffers=False)
+def shared_twin(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Module:
+    """Modules of their own around the network's very tensors, to be called where all processes call theirs.
+
+    Gradients are averaged over the processes, batch statistics are those of all their images, and the weights become
+    rank 0's. The network itself can be asked by one process alone.
+    """
+    tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
+    twin = share_statistics(copy.deepcopy(network, tensors), ranks, device)
+    return nn.parallel.DistributedDataParallel(twin, forward_sync_buffers=False)

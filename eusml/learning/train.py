@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -14,13 +14,12 @@ from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
 from eusml.learning.epoch import DeviceCases, EpochResult, Learner, train_epoch
-from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network
+from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network, empty_network
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.recalibrate import recalibrate
-from eusml.learning.shared_norm import share_statistics
-from eusml.learning.together import Task, hand_out, receive, with_shared_gradients
+from eusml.learning.together import Task, hand_out, receive
 from eusml.ranks import Ranks, current
-from eusml.runtime import choose_compute, make_deterministic
+from eusml.runtime import Compute, choose_compute, make_deterministic
 
 
 @dataclass(frozen=True)
@@ -68,23 +67,15 @@ def fit(
         raise TrainingError(f"the training partition of {len(train)} images holds one class only")
     ranks, originals = current(), originals or train
     _check_ranks(ranks, len(train), settings)
-    network = _initial_network(settings)
-    normalisation = (
-        Normalisation(IMAGENET_MEAN, IMAGENET_STD)
-        if settings.weights == "imagenet"
-        else Normalisation.of_images(originals)
-    )
-    learner = _learner(network, normalisation, settings, ranks)
-    state = load_state(state_path, job) if state_path else None
-    history: list[EpochResult] = []
-    if state is not None:
-        learner.network.load_state_dict(state.network)
-        learner.optimizer.load_state_dict(state.optimizer)
-        history = [EpochResult(**row) for row in state.history]
-        for result in history:
-            on_epoch(result)
+    network, normalisation = _start(settings, originals)
+    compute = _on_device(network, settings)
+    optimizer = DenseOptimizer(network, settings)
+    history = _taken_over(load_state(state_path, job) if state_path else None, network, optimizer)
+    for result in history:
+        on_epoch(result)
     resumed_after = len(history)
-    hand_out(Task(settings, train, normalisation, resumed_after, learner.optimizer.state_dict()), ranks)
+    hand_out(Task(settings, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
+    learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks)
     saved_at = time.monotonic()
     with closing(_epochs(learner, train, test, start=resumed_after)) as epochs:
         for result in epochs:
@@ -92,21 +83,25 @@ def fit(
             due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
             if state_path and due:
                 rows = [asdict(row) for row in history]
-                weights, moments = learner.network.state_dict(), learner.optimizer.state_dict()
-                save_state(TrainingState(job, result.epoch, weights, moments, rows), state_path)
+                state = TrainingState(job, result.epoch, network.state_dict(), optimizer.state_dict(), rows)
+                save_state(state, state_path)
                 saved_at = time.monotonic()
             on_epoch(result)
-    network = _alone(learner)
     if settings.recalibrate:
-        recalibrate(network, originals, normalisation, settings, learner.compute)
+        recalibrate(network, originals, normalisation, settings, compute)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
 def follow(ranks: Ranks) -> None:
     """Take part in every training that rank 0 begins, until it dismisses the others."""
     while (task := receive(ranks)) is not None:
-        learner = _learner(_initial_network(task.settings), task.normalisation, task.settings, ranks)
-        learner.optimizer.load_state_dict(task.optimizer)
+        settings, normalisation = task.settings, task.normalisation
+        # Its weights are rank 0's from the first step on.
+        network = empty_network(settings.arch, len(normalisation.mean), settings.dropout)
+        compute = _on_device(network, settings)
+        optimizer = DenseOptimizer(network, settings)
+        optimizer.load_state_dict(task.optimizer)
+        learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks)
         try:
             for _ in _epochs(learner, task.train, None, start=task.epochs_done):
                 pass
@@ -123,39 +118,39 @@ def _check_ranks(ranks: Ranks, count: int, settings: TrainConfig) -> None:
         )
 
 
-def _initial_network(settings: TrainConfig) -> nn.Module:
-    return build_network(
+def _start(settings: TrainConfig, originals: LabelledImages) -> tuple[nn.Module, Normalisation]:
+    network = build_network(
         settings.arch,
         settings.weights,
         zero_init_residual=settings.zero_init_residual,
         dropout=settings.dropout,
         seed=settings.seed,
     )
+    if settings.weights == "imagenet":
+        return network, Normalisation(IMAGENET_MEAN, IMAGENET_STD)
+    return network, Normalisation.of_images(originals)
 
 
-def _learner(network: nn.Module, normalisation: Normalisation, settings: TrainConfig, ranks: Ranks) -> Learner:
+def _on_device(network: nn.Module, settings: TrainConfig) -> Compute:
+    """Bring the network to where it is trained, in the layout that convolutions are fastest in."""
     make_deterministic(settings.threads)
     compute = choose_compute(settings.device, settings.precision)
-    if ranks.count > 1:
-        network = share_statistics(network, ranks, compute.device)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Learner(network, network, DenseOptimizer(network, settings), settings, normalisation, compute, ranks)
+    return compute
 
 
-def _alone(learner: Learner) -> nn.Module:
-    """The network without layers that ask other processes."""
-    if learner.ranks.count == 1:
-        return learner.network
-    network = _initial_network(learner.settings)
-    network.to(learner.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network.load_state_dict(learner.network.state_dict())
-    return network
+def _taken_over(state: TrainingState | None, network: nn.Module, optimizer: DenseOptimizer) -> list[EpochResult]:
+    """Go on from a saved state: the epochs that it holds."""
+    if state is None:
+        return []
+    network.load_state_dict(state.network)
+    optimizer.load_state_dict(state.optimizer)
+    return [EpochResult(**row) for row in state.history]
 
 
 def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
     """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
     settings, compute, ranks = learner.settings, learner.compute, learner.ranks
-    learner = replace(learner, shared=with_shared_gradients(learner.network, ranks))
     cases = DeviceCases.of(train, compute, settings)
     held_out = None if test is None else DeviceCases.of(test, compute, settings)
     for epoch in range(start + 1, settings.epochs + 1):
