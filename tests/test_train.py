@@ -18,8 +18,10 @@ from eusml.learning.batches import (
     to_grey,
 )
 from eusml.learning.epoch import EpochResult
+from eusml.learning.recalibrate import recalibrate
 from eusml.learning.schedule import learning_rate
 from eusml.learning.train import fit
+from eusml.runtime import Compute
 from tests.conftest import two_classes
 
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))
@@ -99,6 +101,18 @@ def test_training_on_cuda_repeats_to_the_bit(tiny_settings: TrainConfig) -> None
     settings = tiny_settings.model_copy(update={"device": "cuda"})
     a, b = (fit(TRAIN, TEST, settings, job="j").network.state_dict() for _ in range(2))
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_batch_statistics_are_measured_anew_in_the_trainings_precision(tiny_settings: TrainConfig) -> None:
+    settings = tiny_settings.model_copy(update={"precision": "bf16"})
+    result = fit(TRAIN, None, settings, job="j")
+    found = [buffer.clone() for name, buffer in result.network.named_buffers() if "running" in name]
+    exact = Compute(torch.device("cpu"), bf16=False)
+    recalibrate(result.network, TRAIN, result.normalisation, settings, exact)
+    expected = [buffer for name, buffer in result.network.named_buffers() if "running" in name]
+    assert not all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+    for one, other in zip(found, expected, strict=True):
+        assert (one - other).norm() < 0.05 * other.norm() + 1e-3
 
 
 def test_one_cycle_is_torchs() -> None:
