@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 
 from eusml.config import EvaluateConfig
-from eusml.evaluation.comparison import compare_all
+from eusml.evaluation.comparison import PairedResult, compare_all
 from eusml.evaluation.metrics import evaluate_answers
 from eusml.evaluation.reporting import sections_compared, sections_method, sections_results, sections_use
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import FigureBlock, Paragraph
 from eusml.evaluation.reporting.figures import confusion
-from eusml.evaluation.reporting.verdicts import order, sentence
+from eusml.evaluation.reporting.verdicts import sentence
 from eusml.evaluation.reporting.words import interval, number, p_value, signed, words
 from tests.conftest import answers
 
@@ -52,14 +52,11 @@ def test_verdicts_are_those_of_the_comparison(seed: int) -> None:
         worse = np.clip(0.5 * tables["b"]["y_score"] + 0.5 * rng.random(120), 0, 1)
         tables["b"] = tables["b"].assign(y_score=worse, y_pred=(worse >= 0.5) * 1)
     (pair,) = compare_all(tables, confidence=0.95)
-    said = pair.sentence()
+    said, ours = pair.sentence(), sentence(pair, "the held-out cases", EN)
     for measure, name in (("accuracy", "accuracy"), ("auroc", "AUROC")):
-        verdict = order(vars(pair), measure)
         claimed = re.search(rf"(a|b) has the higher {name}", said)
-        assert (verdict in "ab") == (claimed is not None)
-        if claimed:
-            assert claimed[1] == verdict
-    ours = sentence(vars(pair), "the held-out cases", EN)
+        assert pair.better(measure) == (claimed[1] if claimed else None)
+        assert (claimed[0] if claimed else "no order can be told") in ours
     assert ("None seen does not mean none there" in ours) == ("has the higher" not in said)
     assert f"{pair.only_a_right} right by the first alone, {pair.only_b_right} by the second alone" in ours
 
@@ -69,8 +66,22 @@ def test_what_the_store_has_as_null_is_undefined() -> None:
     stored = {
         name: None if isinstance(value, float) and math.isnan(value) else value for name, value in vars(pair).items()
     }
-    assert order(stored, "auroc") in ("undefined", "zero")
-    assert "nan" not in sentence(stored, "the held-out cases", EN)
+    read = PairedResult.from_dict(stored)
+    assert pair.sentence() == read.sentence()
+    assert "nan" not in sentence(read, "the held-out cases", EN)
+
+
+def test_a_network_that_is_better_in_one_measure_and_worse_in_another_is_said_to_be_so() -> None:
+    (pair,) = compare_all({"a": answers(0), "b": answers(1)}, confidence=0.95)
+    sure = {"p": 0.001, "p_holm": 0.001}
+    fields = {f"accuracy_{name}": value for name, value in {"low": 0.1, "high": 0.3, **sure}.items()}
+    fields |= {f"auroc_{name}": value for name, value in {"low": -0.3, "high": -0.1, **sure}.items()}
+    crossed = replace(pair, **fields)
+    assert (crossed.better("accuracy"), crossed.better("auroc")) == ("a", "b")
+    made = sections_method.summary(contents(arm("a", answers(0)), arm("b", answers(1)), pairs={"test": [crossed]}), EN)
+    text = " ".join(block.text for block in made.blocks if isinstance(block, Paragraph))
+    assert re.search(r"a has higher accuracy than b", text)
+    assert re.search(r"b has higher AUROC than a", text)
 
 
 def test_the_studys_four_arms_give_its_two_figures_of_curves() -> None:

@@ -1,6 +1,8 @@
 """Pictures of a network's worst errors, with what it looked at: for the report, where pictures may be shown."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -8,6 +10,7 @@ from eusml.commands.reported import Reported
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
 from eusml.learning.explain import grad_cam, overlay_png
+from eusml.tables import to_csv_text
 from eusml.tracking import runs
 from eusml.tracking.reading import FAILURES
 
@@ -31,10 +34,14 @@ def log_failures(
     wrong = table[table["y_true"] != table["y_pred"]]
     worst = wrong.iloc[(wrong["y_true"] - wrong["y_score"]).abs().argsort(kind="stable")[::-1][:SHOWN]]
     spec = bundle.spec
-    files = []
-    for number, (row, called) in enumerate(zip(worst.index, worst["y_pred"], strict=True), start=1):
-        image = cases[part].images[row]
-        heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), int(called))
-        files.append(f"{part}_{number:02}.png")
-        run.binary(overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else ""), f"{FAILURES}/{files[-1]}")
-    run.table(worst[["case_id", "y_true", "y_score"]].assign(file=files), f"{FAILURES}/{part}.csv")
+    files = [f"{part}_{number:02}.png" for number in range(1, len(worst) + 1)]
+    # All in one call: a tracking server is asked for each.
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for row, called, file in zip(worst.index, worst["y_pred"], files, strict=True):
+            image = cases[part].images[row]
+            heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), int(called))
+            (folder / file).write_bytes(overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else ""))
+        table = worst[["case_id", "y_true", "y_score"]].assign(file=files)
+        (folder / f"{part}.csv").write_text(to_csv_text(table), encoding="utf-8", newline="")
+        run.files(folder, FAILURES)

@@ -15,7 +15,7 @@ from eusml.errors import EusmlError
 from eusml.evaluation import report
 from eusml.tracking import runs, store
 from eusml.tracking.provenance import environment
-from eusml.tracking.selection import ENVIRONMENT_FILE, STAGES_FILE
+from eusml.tracking.selection import ENVIRONMENT_FILE
 from eusml.workers import Worker, working
 
 T = TypeVar("T")
@@ -81,16 +81,9 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         run.json(environment(), ENVIRONMENT_FILE)
         job = Job(config, entry, run, worker, shared=shared)
         yield job
-        if entry == "main":
-            record_stages(job)
         if entry in ("main", "tune"):
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
-
-
-def record_stages(job: Job) -> None:
-    """Say in the job's run which runs it is made of, those among them that it took over."""
-    job.run.json({"stages": [vars(record) for record in job.records]}, STAGES_FILE)
 
 
 @contextmanager

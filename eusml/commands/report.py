@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from eusml.commands.job import Job, open_job, record_stages
+from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.config import Config
 from eusml.evaluation.report import DISCLAIMER, SYNTHETIC
@@ -29,12 +29,12 @@ def report(job: Job) -> None:
     # Slow to import, with matplotlib behind it: not before there is something to report.
     from eusml.evaluation.reporting.build import build
     from eusml.tracking.reading import read_contents
-    from eusml.tracking.selection import select
+    from eusml.tracking.selection import STAGES_FILE, select
 
     began = time.perf_counter()
     within = job.run.run_id if job.entry == "main" else None
     if within is not None:
-        record_stages(job)
+        job.run.json({"stages": [vars(record) for record in job.records]}, STAGES_FILE)
     with TemporaryDirectory(dir=job.work_dir) as folder:
         selection = select(job.config.report.runs, job.run.experiment_id, Path(folder), within=within)
         contents = read_contents(selection, Path(folder))

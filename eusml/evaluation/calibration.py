@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+from eusml.evaluation.intervals import proportion_interval
 
 
 def calibration_error(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], bins: int = 10) -> float:
@@ -31,6 +34,31 @@ def calibration_error(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], bins:
     # Where a bin holds n cases, n times the distance of the means is the distance of the sums.
     surplus = np.bincount(of_case, weights=y_score - y_true, minlength=bins)
     return float(np.abs(surplus).sum() / len(y_true))
+
+
+RELIABILITY_BINS = 5
+"""As many as thirty cases can fill."""
+
+
+def reliability(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], bins: int = RELIABILITY_BINS) -> pd.DataFrame:
+    """Stated probability against what came true, in bins of equal width that hold a case.
+
+    Args:
+        y_true: [N], 1 or 0.
+        y_score: [N], probability of the positive class, 0 to 1.
+        bins: how many there are from 0 to 1.
+
+    Returns:
+        Columns predicted (mean), observed (share), low, high (95 % Wilson), count, total.
+    """
+    of_case = np.minimum((y_score * bins).astype(int), bins - 1)
+    rows = []
+    for index in np.unique(of_case):
+        inside = of_case == index
+        total, count = int(inside.sum()), int(y_true[inside].sum())
+        interval = proportion_interval(count, total, "wilson", 0.95)
+        rows.append((float(y_score[inside].mean()), count / total, *interval, count, total))
+    return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "count", "total"])
 
 
 _NEVER_SURE = 1e-6

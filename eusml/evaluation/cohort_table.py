@@ -104,6 +104,18 @@ def is_counted(values: "pd.Series[float]") -> bool:
     return not number or values.nunique() <= _FEW_NUMBERS
 
 
+def levels(values: "pd.Series[float]") -> dict[object, str]:
+    """Every value of a counted characteristic to how it is written, in order."""
+    order = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
+    return {value: _level_text(value) for value in order}
+
+
+def _level_text(level: object) -> str:
+    if isinstance(level, bool | np.bool_):
+        return "yes" if level else "no"
+    return f"{level:g}" if isinstance(level, int | float | np.number) else str(level)
+
+
 def cohort_table(table: pd.DataFrame, parts: Sequence[str], labels: Sequence[str]) -> CohortTable:
     """Mean and SD of numbers, counts of levels, by partition and class, and a test between the classes.
 
@@ -122,12 +134,11 @@ def cohort_table(table: pd.DataFrame, parts: Sequence[str], labels: Sequence[str
     comparisons = {}
     for name in covariates(table):
         if is_counted(table[name]):
-            levels = sorted(table[name].dropna().unique(), key=lambda value: (isinstance(value, str), value))
             known = [int(frame[name].notna().sum()) for frame in frames]
             blank = [math.nan] * len(frames)
-            for level in levels:
+            for level, text in levels(table[name]).items():
                 counts = [int((frame[name] == level).sum()) for frame in frames]
-                rows.append(Row(name, _level_text(level), blank, blank, counts, known))
+                rows.append(Row(name, text, blank, blank, counts, known))
         else:
             known = [int(frame[name].notna().sum()) for frame in frames]
             rows.append(
@@ -150,12 +161,6 @@ def _mean(values: "pd.Series[float]") -> float:
 
 def _sd(values: "pd.Series[float]") -> float:
     return float(values.std(ddof=1)) if values.notna().sum() > 1 else math.nan
-
-
-def _level_text(level: object) -> str:
-    if isinstance(level, bool | np.bool_):
-        return "yes" if level else "no"
-    return f"{level:g}" if isinstance(level, int | float | np.number) else str(level)
 
 
 def _compared(table: pd.DataFrame, name: str, labels: Sequence[str]) -> Comparison:

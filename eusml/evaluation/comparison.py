@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,11 @@ from eusml.evaluation.alignment import same_cases
 from eusml.evaluation.metrics import evaluate_answers
 from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm, resampled_difference
 from eusml.evaluation.power import POWER
+
+PairedMeasure = Literal["accuracy", "auroc"]
+PAIRED_MEASURES: tuple[PairedMeasure, ...] = get_args(PairedMeasure)
+Order = Literal["a", "b", "undefined", "interval", "test", "pairs"]
+"""Which of two arms is better, or what stands against saying so."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +57,36 @@ class PairedResult:
     smallest_auroc_difference: float
     method: str
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "PairedResult":
+        """Back from `vars`, also by way of JSON, which has null for what is not a number.
+
+        Raises:
+            TypeError: not such a dictionary.
+        """
+        known: dict[str, Any] = {name: math.nan if value is None else value for name, value in fields.items()}
+        return cls(**known)
+
+    def order(self, measure: PairedMeasure) -> Order:
+        """Which arm is better, or why neither can be said to be: interval, test and corrected test must agree."""
+        low, high, p, p_holm = (getattr(self, f"{measure}_{name}") for name in ("low", "high", "p", "p_holm"))
+        if math.isnan(low):
+            return "undefined"
+        if low <= 0.0 <= high:
+            return "interval"
+        if not p < 1 - self.confidence:
+            return "test"
+        if not p_holm < 1 - self.confidence:
+            return "pairs"
+        return "a" if low > 0 else "b"
+
+    def better(self, measure: PairedMeasure) -> str | None:
+        """Name of the arm that is better; None where no order can be told."""
+        return {"a": self.arm_a, "b": self.arm_b}.get(self.order(measure))
+
     def sentence(self) -> str:
-        """What these cases say about the two in words; an order only where interval and corrected p agree on one."""
-        accuracy = self._verdict(
-            "accuracy", self.accuracy_low, self.accuracy_high, self.accuracy_p, self.accuracy_p_holm
-        )
-        auroc = self._verdict("AUROC", self.auroc_low, self.auroc_high, self.auroc_p, self.auroc_p_holm)
+        """What these cases say about the two in words."""
+        accuracy, auroc = self._verdict("accuracy", "accuracy"), self._verdict("auroc", "AUROC")
         cases = f"{self.cases} cases" + (f" in each of {self.repeats} repeats" if self.repeats > 1 else "")
         seen = (
             f"{self.arm_a} against {self.arm_b}, {cases}: {self.only_a_right} right by the first alone, "
@@ -75,16 +105,17 @@ class PairedResult:
             f"These {self.cases} cases could have shown {accuracy} and {auroc} (power {POWER}, level {self.level:.2g})"
         )
 
-    def _verdict(self, measure: str, low: float, high: float, p: float, p_holm: float) -> str:
-        if math.isnan(low):
-            return "no order can be told"
-        if low <= 0.0 <= high:
-            return "no order can be told: the interval covers zero"
-        if not p < 1 - self.confidence:
-            return "no order can be told: the test does not bear out the interval"
-        if not p_holm < 1 - self.confidence:
-            return "no order can be told once all pairs are counted"
-        return f"{self.arm_a if low > 0 else self.arm_b} has the higher {measure} here"
+    def _verdict(self, measure: PairedMeasure, called: str) -> str:
+        better = self.better(measure)
+        return f"{better} has the higher {called} here" if better else _NO_ORDER[self.order(measure)]
+
+
+_NO_ORDER: Mapping[str, str] = {
+    "undefined": "no order can be told",
+    "interval": "no order can be told: the interval covers zero",
+    "test": "no order can be told: the test does not bear out the interval",
+    "pairs": "no order can be told once all pairs are counted",
+}
 
 
 def side_by_side(predictions: Mapping[str, pd.DataFrame], settings: EvaluateConfig) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eusml.evaluation.intervals import proportion_interval
+from eusml.evaluation.calibration import reliability
 from eusml.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
 _GREY = "#666666"
 _MARK = "SYNTHETIC DATA - not patients"
-_BINS = 5
 
 Curves = Mapping[str, "tuple[NDArray[np.int64], NDArray[np.float64]]"]
 """Name to y_true int64 [N] and y_score float64 [N]."""
@@ -78,16 +77,11 @@ def calibration(y_true: "NDArray[np.int64]", y_score: "NDArray[np.float64]", *, 
     """Predicted probability against observed share, in bins of equal width with Wilson intervals and counts."""
     figure, (axes,) = _figure(1, synthetic, width=5.5)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    which = np.minimum((y_score * _BINS).astype(int), _BINS - 1)
-    for index in range(_BINS):
-        inside = which == index
-        total, count = int(inside.sum()), int(y_true[inside].sum())
-        if total:
-            low, high = proportion_interval(count, total, "wilson", 0.95)
-            x = float(y_score[inside].mean())
-            axes.plot([x, x], [low, high], color=_COLOURS[0])
-            axes.plot(x, count / total, "o", color=_COLOURS[0])
-            axes.annotate(f"{count}/{total}", (x, count / total), textcoords="offset points", xytext=(6, 4), fontsize=9)
+    for row in reliability(y_true, y_score).to_dict("records"):
+        axes.plot([row["predicted"]] * 2, [row["low"], row["high"]], color=_COLOURS[0])
+        axes.plot(row["predicted"], row["observed"], "o", color=_COLOURS[0])
+        place = row["predicted"], row["observed"]
+        axes.annotate(f"{row['count']}/{row['total']}", place, textcoords="offset points", xytext=(6, 4), fontsize=9)
     axes.set(xlabel="mean predicted probability", ylabel="observed share", xlim=(-0.02, 1.08), ylim=(-0.05, 1.05))
     axes.set_title(f"Calibration, {len(y_true)} cases, 95 % Wilson")
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from eusml.config import EvaluateConfig
-from eusml.evaluation.cohort_table import covariates, is_counted
+from eusml.evaluation.cohort_table import covariates, is_counted, levels
 from eusml.evaluation.intervals import METHOD_NAMES, auroc_delong, proportion_interval
 
 CUTS: dict[str, tuple[float, ...]] = {"size_mm": (10.0, 20.0)}
@@ -43,9 +43,9 @@ def subgroups(predictions: pd.DataFrame, cases: pd.DataFrame, settings: Evaluate
     joined = once.merge(cases[["case_id", *names]], on="case_id", how="inner")
     rows: list[dict[str, object]] = []
     for name in names:
-        levels = _levels(joined[name], name)
-        for level in levels.cat.categories:
-            part = joined[(levels == level).to_numpy()]
+        of_case = _levels(joined[name], name)
+        for level in of_case.cat.categories:
+            part = joined[(of_case == level).to_numpy()]
             if len(part) >= SMALLEST:
                 rows += [{"covariate": name, "level": str(level), **row} for row in _measured(part, settings)]
     columns = [
@@ -70,21 +70,14 @@ def subgroups(predictions: pd.DataFrame, cases: pd.DataFrame, settings: Evaluate
 def _levels(values: "pd.Series[float]", name: str) -> "pd.Series[Any]":
     """Each case's level as an ordered category of text."""
     if is_counted(values):
-        order = sorted(values.dropna().unique(), key=lambda value: (isinstance(value, str), value))
-        texts = {value: _text(value) for value in order}
-        return values.map(texts).astype(pd.CategoricalDtype([texts[value] for value in order], ordered=True))
+        texts = levels(values)
+        return values.map(texts).astype(pd.CategoricalDtype(list(texts.values()), ordered=True))
     cuts = CUTS.get(name) or tuple(float(f"{cut:.3g}") for cut in np.nanquantile(values.to_numpy(float), _THIRDS))
     edges = sorted({-math.inf, *cuts, math.inf})
     names = [f"≤ {edges[1]:g}"]
     names += [f"> {low:g}–{high:g}" for low, high in pairwise(edges[1:-1])]
     names += [f"> {edges[-2]:g}"]
     return pd.cut(values, edges, labels=names)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, int | float | np.number) else str(value)
 
 
 def _measured(part: pd.DataFrame, settings: EvaluateConfig) -> list[dict[str, object]]:

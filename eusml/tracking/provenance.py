@@ -6,10 +6,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-_LIBRARIES = (
-    "torch", "torchvision", "numpy", "pandas", "scipy", "scikit-learn", "statsmodels", "opencv-python-headless",
-    "albumentations", "optuna", "captum", "mlflow",
-)  # fmt: skip
+from eusml.digests import LIBRARIES
 
 
 @cache
@@ -37,7 +34,7 @@ def environment() -> dict[str, str]:
         "processor": _processor(),
         "Python": platform.python_version(),
     }
-    return system | {name: version(name) for name in _LIBRARIES}
+    return system | {name: version(name) for name in (*LIBRARIES, "captum", "mlflow", "optuna")}
 
 
 def _processor() -> str:

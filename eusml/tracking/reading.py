@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from eusml.config import EvaluateConfig
 from eusml.errors import TrackingError
+from eusml.evaluation.comparison import PairedResult
 from eusml.evaluation.reporting.contents import Arm, Contents, Failure, Study
 from eusml.tables import read_csv
 from eusml.tracking import lookup, runs
@@ -251,9 +252,17 @@ def _comparison(selection: Selection, files: _Files) -> dict[str, Any]:
     return {
         "comparison": files.table(run.run_id, "comparison.csv"),
         "compare_run_id": run.run_id,
-        "pairs": files.json(run.run_id, "pairs.json"),
+        "pairs": _pairs(run.run_id, files),
         "by_fold": files.table_if_there(run.run_id, "resampled_t.csv"),
     }
+
+
+def _pairs(run_id: str, files: _Files) -> dict[str, list[PairedResult]]:
+    stored = files.json(run_id, "pairs.json")
+    try:
+        return {part: [PairedResult.from_dict(pair) for pair in found] for part, found in stored.items()}
+    except (TypeError, AttributeError) as error:
+        raise TrackingError(f"artifact pairs.json of run {run_id} is of another version: {error}") from None
 
 
 def _decision(selection: Selection, files: _Files) -> dict[str, Any]:

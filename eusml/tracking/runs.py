@@ -8,12 +8,10 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -25,6 +23,7 @@ from mlflow.utils.validation import MAX_TAG_VAL_LENGTH
 
 from eusml.errors import PrivateDataError, TrackingError
 from eusml.tables import to_csv_text
+from eusml.tracking.curve import Curve, now_ms
 from eusml.tracking.provenance import code_tags
 from eusml.tracking.store import client, experiment_id
 from eusml.workers import Worker
@@ -39,7 +38,6 @@ SYNTHETIC = "eusml.synthetic"
 WORKER = "eusml.worker"
 """Which process opened the run, of which work folder of which machine: `Worker.name`."""
 _BATCH = 100
-_FLUSH_EVERY_S = 5.0
 _DIGEST_CHARS = 36
 """MLflow's column for a data set's digest is no wider; the whole digest stands in the tag `eusml.data_digest`."""
 
@@ -77,7 +75,7 @@ class Run:
         client().log_batch(self.run_id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
 
     @contextmanager
-    def curve(self) -> Iterator["Curve"]:
+    def curve(self) -> Iterator[Curve]:
         """A writer of numbers per epoch; what it holds back is written when the block ends, however it ends."""
         curve = Curve(self.run_id)
         try:
@@ -96,14 +94,6 @@ class Run:
     def table(self, table: pd.DataFrame, file: str) -> None:
         """A CSV artifact that a spreadsheet opens without running a cell of it."""
         self.text(to_csv_text(table), file)
-
-    def binary(self, content: bytes, file: str) -> None:
-        """A file artifact, such as a picture."""
-        place = Path(file)
-        with TemporaryDirectory() as folder:
-            local = Path(folder) / place.name
-            local.write_bytes(content)
-            client().log_artifact(self.run_id, str(local), None if place.parent == Path() else str(place.parent))
 
     def files(self, folder: Path, place: str) -> None:
         """All files of a folder as artifacts below `place`."""
@@ -141,30 +131,6 @@ class Run:
         )
         client().log_inputs(self.run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
         self.tags({"eusml.data_digest": digest})
-
-
-@dataclass
-class Curve:
-    """Numbers per epoch, written in batches so that logging costs next to nothing."""
-
-    run_id: str
-    _waiting: list[Metric] = field(default_factory=list)
-    _flushed_at: float = field(default_factory=time.monotonic)
-
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Hold the numbers of one epoch, and write what waits when that was long ago; what is undefined is left out."""
-        now = now_ms()
-        self._waiting += [Metric(name, value, now, step) for name, value in values.items() if not math.isnan(value)]
-        if time.monotonic() - self._flushed_at >= _FLUSH_EVERY_S:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what waits."""
-        limit = 1000  # MLflow takes no more in one call
-        for start in range(0, len(self._waiting), limit):
-            client().log_batch(self.run_id, metrics=self._waiting[start : start + limit])
-        self._waiting = []
-        self._flushed_at = time.monotonic()
 
 
 @contextmanager
@@ -305,8 +271,3 @@ def _without_nan(value: Any) -> Any:
 def param_text(value: Any) -> str:
     """How a setting is written in the store, the same everywhere: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def now_ms() -> int:
-    """The time as MLflow counts it."""
-    return time.time_ns() // 1_000_000

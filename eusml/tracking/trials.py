@@ -11,8 +11,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from eusml.learning.tuning.study import TrialRecord
+from eusml.tracking.curve import now_ms
 from eusml.tracking.provenance import code_tags
-from eusml.tracking.runs import STAGE, Run, now_ms, param_text
+from eusml.tracking.runs import STAGE, Run, param_text
 from eusml.tracking.store import client
 
 TRIAL = "eusml.trial"

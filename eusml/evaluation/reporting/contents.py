@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from eusml.config import EvaluateConfig
+from eusml.evaluation.comparison import PairedResult
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Contents:
     comparison: pd.DataFrame | None = None
     """Columns part, arm, measure, value, ci_low, ci_high, count, total, method; baselines end in `, no image`."""
     compare_run_id: str | None = None
-    pairs: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    pairs: Mapping[str, Sequence[PairedResult]] = field(default_factory=dict)
     by_fold: pd.DataFrame | None = None
     studies: Sequence[Study] = ()
     decision: Mapping[str, Any] | None = None

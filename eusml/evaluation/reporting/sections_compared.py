@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from eusml.evaluation import literature, paper
+from eusml.evaluation.comparison import PAIRED_MEASURES
 from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import (
@@ -19,7 +20,7 @@ from eusml.evaluation.reporting.document import (
     cells,
 )
 from eusml.evaluation.reporting.parts import BASELINE, file_name, part_name, part_title
-from eusml.evaluation.reporting.verdicts import difference, sentence
+from eusml.evaluation.reporting.verdicts import difference, sentence, smallest
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number, p_value, words
 from eusml.evaluation.subgroups import subgroups
 
@@ -33,14 +34,13 @@ def comparison(contents: Contents, w: Words) -> Section | None:
         return None
     rows = []
     for part, pair in pairs:
-        title = f"{pair['arm_a']} − {pair['arm_b']}, {part_name(part, contents, w, 'short')}"
-        for measure in ("accuracy", "auroc"):
-            values = [pair[f"{measure}_p"], pair[f"{measure}_p_holm"], pair[f"smallest_{measure}_difference"]]
-            p, p_holm, smallest = (math.nan if value is None else value for value in values)
-            shown = number(math.ceil(100 * smallest) / 100, 2) if not math.isnan(smallest) else "–"
-            rows.append(cells(title, w.measure(measure), difference(pair, measure), p_value(p), p_value(p_holm), shown))
+        title = f"{pair.arm_a} − {pair.arm_b}, {part_name(part, contents, w, 'short')}"
+        for measure in PAIRED_MEASURES:
+            p, p_holm = (getattr(pair, f"{measure}_{name}") for name in ("p", "p_holm"))
+            texts = difference(pair, measure), p_value(p), p_value(p_holm), smallest(pair, measure)
+            rows.append(cells(title, w.measure(measure), *texts))
     sentences = [sentence(pair, part_name(part, contents, w), w) for part, pair in pairs]
-    methods = "; ".join(dict.fromkeys(w.method(str(pair["method"])) for _, pair in pairs))
+    methods = "; ".join(dict.fromkeys(w.method(pair.method) for _, pair in pairs))
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     blocks: list[Block] = [
         Paragraph(w("comparison.text", methods=methods)),

@@ -72,6 +72,7 @@ def cohort(contents: Contents, w: Words) -> Section | None:
 def _table(found: CohortTable, w: Words, cases: int) -> Table:
     head = [w("cohort.characteristic")]
     head += [f"{w(f'parts_short.{g.part}')}, {g.label} (n = {g.cases})" for g in found.groups] + ["p"]
+    sizes = [group.cases for group in found.groups]
     rows: list[list[Cell]] = []
     named = ""
     for row in found.rows:
@@ -88,16 +89,15 @@ def _table(found: CohortTable, w: Words, cases: int) -> Table:
             shares = [f"{n} ({100 * n / k:.0f} %)" if k else "–" for n, k in zip(row.count, row.known, strict=True)]
             rows.append([Cell(f"– {w.level(row.level)}"), *cells(*shares), Cell("")])
         else:
-            values = [_mean_sd(*group) for group in zip(row.mean, row.sd, row.known, found.groups, strict=True)]
+            values = [_mean_sd(*group) for group in zip(row.mean, row.sd, row.known, sizes, strict=True)]
             rows.append([Cell(w("cohort.averaged", name=name)), *cells(*values), Cell(p)])
         named = row.name
     return Table(w("cohort.caption", n=cases), head, rows)
 
 
-def _mean_sd(mean: float, sd: float, known: int, group: object) -> str:
+def _mean_sd(mean: float, sd: float, known: int, cases: int) -> str:
     if math.isnan(mean):
         return "–"
-    cases = getattr(group, "cases", known)
     text = f"{mean:.2f} ± {sd:.2f}" if not math.isnan(sd) else f"{mean:.2f}"
     return text if known == cases else f"{text} ({known}/{cases})"
 

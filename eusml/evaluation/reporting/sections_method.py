@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from eusml.evaluation.comparison import PAIRED_MEASURES
 from eusml.evaluation.reporting import figures_course
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import (
@@ -15,7 +16,6 @@ from eusml.evaluation.reporting.document import (
 )
 from eusml.evaluation.reporting.parts import BASELINE, part_name, part_title
 from eusml.evaluation.reporting.sections_data import online_texts
-from eusml.evaluation.reporting.verdicts import order
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number
 
 _SHOWN_TRIALS = 10
@@ -66,17 +66,15 @@ def _compared(contents: Contents, w: Words) -> list[str]:
     texts, alike = [], []
     where = part_name(part, contents, w)
     for pair in contents.pairs[part]:
-        verdicts = {measure: order(pair, measure) for measure in ("accuracy", "auroc")}
-        told = {measure: verdict for measure, verdict in verdicts.items() if verdict in "ab"}
-        if told:
-            better = pair["arm_a"] if next(iter(told.values())) == "a" else pair["arm_b"]
-            worse = pair["arm_b"] if better == pair["arm_a"] else pair["arm_a"]
-            measures = w.joined([w.measure(measure) for measure in told])
-            texts.append(w("summary.better", better=better, worse=worse, measures=measures, part=where))
-        else:
-            alike.append(w("summary.pair", a=pair["arm_a"], b=pair["arm_b"]))
+        better = {measure: pair.better(measure) for measure in PAIRED_MEASURES}
+        for arm, other in ((pair.arm_a, pair.arm_b), (pair.arm_b, pair.arm_a)):
+            told = w.joined([w.measure(measure) for measure in PAIRED_MEASURES if better[measure] == arm])
+            if told:
+                texts.append(w("summary.better", better=arm, worse=other, measures=told, part=where))
+        if not any(better.values()):
+            alike.append(w("summary.pair", a=pair.arm_a, b=pair.arm_b))
     if alike:
-        cases = contents.pairs[part][0]["cases"]
+        cases = contents.pairs[part][0].cases
         texts.append(w("summary.no_order", pairs="; ".join(alike), cases=cases, part=where))
     return texts
 

@@ -1,10 +1,12 @@
 """Sections about what an answer is worth to its user: calibration, decision curve, predictive values."""
 
-import numpy as np
-import pandas as pd
-
-from eusml.evaluation.calibration import Coefficient, calibration_error, recalibration
-from eusml.evaluation.intervals import proportion_interval
+from eusml.evaluation.calibration import (
+    RELIABILITY_BINS,
+    Coefficient,
+    calibration_error,
+    recalibration,
+    reliability,
+)
 from eusml.evaluation.net_benefit import net_benefit_band
 from eusml.evaluation.predictive_values import values_by_prevalence
 from eusml.evaluation.reporting import figures
@@ -21,14 +23,16 @@ from eusml.evaluation.reporting.parts import (
 )
 from eusml.evaluation.reporting.words import Words, interval, number
 
-_BINS = 5
 _SHOWN_PREVALENCES = (0.1, 0.25, 0.5, 0.75)
 _SHOWN_THRESHOLDS = (0.1, 0.2, 0.3, 0.5)
 
 
 def calibration(contents: Contents, w: Words) -> Section | None:
     """Whether the probabilities hold."""
-    panels = {part: {name: _bins(table) for name, table in both_classes(contents, part)} for part in contents.parts}
+    panels = {
+        part: {name: reliability(*arrays(table)[:2]) for name, table in both_classes(contents, part)}
+        for part in contents.parts
+    }
     panels = {part: found for part, found in panels.items() if found}
     if not panels:
         return None
@@ -65,7 +69,7 @@ def calibration(contents: Contents, w: Words) -> Section | None:
             Paragraph(w("calibration.text")),
             *([Paragraph(" ".join(heats))] if heats else []),
             Table(w("calibration.table", percent=percent), w("calibration.head").split("|"), rows),
-            FigureBlock(drawn, w("calibration.caption", cases=cases, bins=_BINS), w("calibration.alt")),
+            FigureBlock(drawn, w("calibration.caption", cases=cases, bins=RELIABILITY_BINS), w("calibration.alt")),
         ],
     )
 
@@ -73,29 +77,6 @@ def calibration(contents: Contents, w: Words) -> Section | None:
 def _coefficient(found: Coefficient) -> str:
     text = number(found.value, 2)
     return text if text == "–" else f"{text} ({interval(found.low, found.high, 2).replace('–', '; ')})"
-
-
-def _bins(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns predicted, observed, low, high (95 % Wilson), count, total of bins of equal width that hold a case."""
-    y_true, y_score, _ = arrays(table)
-    which = np.minimum((y_score * _BINS).astype(int), _BINS - 1)
-    rows = []
-    for index in range(_BINS):
-        inside = which == index
-        total, count = int(inside.sum()), int(y_true[inside].sum())
-        if total:
-            low, high = proportion_interval(count, total, "wilson", 0.95)
-            rows.append(
-                {
-                    "predicted": float(y_score[inside].mean()),
-                    "observed": count / total,
-                    "low": low,
-                    "high": high,
-                    "count": count,
-                    "total": total,
-                }
-            )
-    return pd.DataFrame(rows)
 
 
 def decision_curve(contents: Contents, w: Words) -> Section | None:
