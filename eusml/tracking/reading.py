@@ -225,7 +225,6 @@ def _data(selection: Selection, files: _Files) -> dict[str, Any]:
         name: run.tags[f"eusml.{name}_digest"] for name in ("data", "split") if f"eusml.{name}_digest" in run.tags
     }
     return {
-        "data_run_id": run.run_id,
         "manifest": files.table(run.run_id, "manifest.csv"),
         "split": files.table(run.run_id, "split.csv"),
         "digests": digests,
@@ -251,7 +250,6 @@ def _comparison(selection: Selection, files: _Files) -> dict[str, Any]:
         return {}
     return {
         "comparison": files.table(run.run_id, "comparison.csv"),
-        "compare_run_id": run.run_id,
         "pairs": _pairs(run.run_id, files),
         "by_fold": files.table_if_there(run.run_id, "resampled_t.csv"),
     }
@@ -267,7 +265,7 @@ def _pairs(run_id: str, files: _Files) -> dict[str, list[PairedResult]]:
 
 def _decision(selection: Selection, files: _Files) -> dict[str, Any]:
     run = selection.first("promote")
-    return {} if run is None else {"decision": files.json(run.run_id, "decision.json"), "decision_run_id": run.run_id}
+    return {} if run is None else {"decision": files.json(run.run_id, "decision.json")}
 
 
 def _studies(selection: Selection, files: _Files) -> list[Study]:

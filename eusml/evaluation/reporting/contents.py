@@ -83,7 +83,6 @@ class Contents:
     evaluate: EvaluateConfig
     """How it was measured."""
     arms: Sequence[Arm]
-    data_run_id: str | None = None
     manifest: pd.DataFrame | None = None
     """All cases that are studied, with their covariates; None where the run that read them is not known."""
     split: pd.DataFrame | None = None
@@ -98,12 +97,10 @@ class Contents:
     """Numbers of training images before and after."""
     comparison: pd.DataFrame | None = None
     """Columns part, arm, measure, value, ci_low, ci_high, count, total, method; baselines end in `, no image`."""
-    compare_run_id: str | None = None
     pairs: Mapping[str, Sequence[PairedResult]] = field(default_factory=dict)
     by_fold: pd.DataFrame | None = None
     studies: Sequence[Study] = ()
     decision: Mapping[str, Any] | None = None
-    decision_run_id: str | None = None
     stages: pd.DataFrame | None = None
     """Columns label, run_id, reused, seconds."""
     environment: Mapping[str, str] = field(default_factory=dict)

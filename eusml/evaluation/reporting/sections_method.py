@@ -1,8 +1,9 @@
-"""Sections about how it was done: summary, protocol, training, tuning, promotion, and what it ran on."""
+"""Sections about what was done and found: summary, protocol, training."""
 
 from typing import Any
 
 from eusml.evaluation.comparison import PAIRED_MEASURES
+from eusml.evaluation.intervals import METHOD_NAMES
 from eusml.evaluation.reporting import figures_course
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import (
@@ -17,8 +18,6 @@ from eusml.evaluation.reporting.document import (
 from eusml.evaluation.reporting.parts import BASELINE, part_name, part_title
 from eusml.evaluation.reporting.sections_data import online_texts
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number
-
-_SHOWN_TRIALS = 10
 
 
 def summary(contents: Contents, w: Words) -> Section:
@@ -143,21 +142,13 @@ def protocol(contents: Contents, w: Words) -> Section:
                 "protocol.evaluate",
                 threshold=e.threshold,
                 views=e.views,
-                interval=w.method(_INTERVALS[e.interval]),
+                interval=w.method(METHOD_NAMES[e.interval]),
                 percent=f"{100 * e.confidence:.0f}",
                 samples=e.bootstrap_samples,
             )
         )
     )
     return Section("protocol", w("protocol.title"), blocks)
-
-
-_INTERVALS = {
-    "adjusted_wald": "adjusted Wald (Agresti-Coull)",
-    "wilson": "Wilson",
-    "clopper_pearson": "Clopper-Pearson",
-    "wald": "Wald",
-}
 
 
 def _split_text(contents: Contents, w: Words) -> str:
