@@ -167,6 +167,15 @@ def test_a_study_of_no_trials_and_a_storage_that_is_none_are_said() -> None:
         config(tune__storage="studies.db")
 
 
+def test_several_workers_need_the_image_sizes_beforehand() -> None:
+    some = '{"data.image_size_px": {"choices": [32, 48]}}'
+    check_space(load_config(None, {"tune.space": some, "tune.workers": "2"}))
+    every = '{"data.image_size_px": {"low": 32, "high": 48}}'
+    check_space(load_config(None, {"tune.space": every, "tune.workers": "1"}))
+    with pytest.raises(ConfigError, match=r"tune.workers is 2 and tune.space gives data.image_size_px a range"):
+        check_space(load_config(None, {"tune.space": every, "tune.workers": "2"}))
+
+
 def test_a_space_that_does_not_hold_the_settings_as_they_stand_is_refused(tmp_path: Path) -> None:
     settings = config(tune__space='{"train.lr": {"low": 0.01, "high": 0.1}}')
     with pytest.raises(ConfigError, match=r"train\.lr is 0\.001 as things stand"):

@@ -3,9 +3,9 @@
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from eusml.commands.data import StudyData, cross_validation_data, study_at, study_data
 from eusml.commands.job import Job, StageRecord, alone, open_job
 from eusml.commands.terminal import say
+from eusml.commands.trial_workers import RecordedStudy, take_trials
 from eusml.config import Config, check_space, flatten, with_settings, without_passwords
 from eusml.data.manifest import table_digest
 from eusml.data.split import inner_folds
@@ -31,16 +32,6 @@ _BEST = "best.json"
 _WAIT_S, _POLL_S = 60.0, 0.2
 _OF_THE_MACHINE = ("train.checkpoint_every_s", "train.threads", "train.device")
 """Settings in which workers of one study may differ."""
-
-
-@dataclass(frozen=True)
-class _Study:
-    """One arm's study and where it is recorded."""
-
-    tuning: Tuning
-    run: runs.Run
-    tags: Mapping[str, str]
-    """Of every run that is part of it."""
 
 
 def run(config: Config) -> None:
@@ -89,12 +80,9 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
         "tune", arch=config.train.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=""
     )
     marks = {tag: value for tag, value in tags.items() if tag != runs.STAGE}
-    found = _Study(tuning, _study_run(job, tuning, label, {**tags, "eusml.study": name}), marks)
-    tuning.work(
-        job.worker,
-        begin=lambda number, tried: trials.begin_trial(found.run, number, tried, marks),
-        end=lambda record: _trial_ended(found, record),
-    )
+    study_run = _study_run(job, tuning, label, {**tags, "eusml.study": name})
+    found = RecordedStudy(tuning, study_run, marks, defined, _journal_folder(job, name))
+    take_trials(found, job.worker)
     best = tuning.best().settings
     _finish(found, study, key, job.worker)
     job.records.append(StageRecord(label, found.run.run_id, False, time.perf_counter() - began))
@@ -105,8 +93,11 @@ def open_study(job: Job, study: StudyData, arm: str, config: Config) -> Tuning:
     """The arm's study, made if there is none; no trial is run."""
     defined = definition(study, config)
     name = study_name(defined, arm, config)
-    folder = job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
-    return open_tuning(config, _inner(job, study, config), name, defined, folder)
+    return open_tuning(config, _inner(job, study, config), name, defined, _journal_folder(job, name))
+
+
+def _journal_folder(job: Job, name: str) -> Path:
+    return job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
 
 
 def study_name(defined: Mapping[str, Any], arm: str, config: Config) -> str:
@@ -120,7 +111,9 @@ def study_name(defined: Mapping[str, Any], arm: str, config: Config) -> str:
 def definition(study: StudyData, config: Config) -> dict[str, Any]:
     """What must be equal for trials to be of one study; nothing of it is of the held-out cases."""
     train = study.prepared.manifest.table.iloc[study.split.indices("train")]
-    tune = config.tune.model_dump(mode="json", exclude={"enabled", "trials", "study", "storage", "heartbeat_s"})
+    tune = config.tune.model_dump(
+        mode="json", exclude={"enabled", "trials", "study", "storage", "heartbeat_s", "workers"}
+    )
     # What is searched begins where the settings stand, so they all belong to it.
     settings = {**flatten(config.train, "train."), **flatten(config.augment, "augment.")}
     settings = {name: value for name, value in settings.items() if name not in _OF_THE_MACHINE}
@@ -168,17 +161,7 @@ def _study_run(job: Job, tuning: Tuning, label: str, tags: Mapping[str, str]) ->
     return run
 
 
-def _trial_ended(found: _Study, record: TrialRecord) -> None:
-    assert record.recorded_as is not None
-    trials.end_trial(record.recorded_as, record)
-    tried = ", ".join(f"{name.removeprefix('train.')} {_short(value)}" for name, value in record.settings.items())
-    metric = found.tuning.config.tune.metric
-    outcome = f"{metric} {record.value:.4f}" if record.value is not None else record.state
-    outcome += f": {record.error}" if record.error else ""
-    say(f"  trial {record.number}: {outcome}, {record.seconds:.0f} s ({tried})" + (" as it stood" * record.is_default))
-
-
-def _finish(found: _Study, study: StudyData, key: str, worker: Worker) -> None:
+def _finish(found: RecordedStudy, study: StudyData, key: str, worker: Worker) -> None:
     """Record the whole study, by one worker: who ran the trial that ended last, or anyone if that one is gone."""
     tuning = found.tuning
     records = tuning.records()
@@ -186,7 +169,8 @@ def _finish(found: _Study, study: StudyData, key: str, worker: Worker) -> None:
     last = max((r for r in records if r.tried), key=lambda r: (r.ended or datetime.min, r.number))
     began = time.monotonic()
     mine = last.worker == worker.name
-    while not mine and tuning.recall(_RECORDED) != done and time.monotonic() - began < _WAIT_S:
+    gone = last.worker is not None and worker.is_gone(last.worker) is True
+    while not (mine or gone) and tuning.recall(_RECORDED) != done and time.monotonic() - began < _WAIT_S:
         time.sleep(_POLL_S)
     if not mine and tuning.recall(_RECORDED) == done:
         say(f"  {summary(tuning)} Another worker recorded the study in run {found.run.run_id}")
@@ -195,7 +179,7 @@ def _finish(found: _Study, study: StudyData, key: str, worker: Worker) -> None:
     tuning.note(_RECORDED, done)
 
 
-def _record(found: _Study, study: StudyData, records: list[TrialRecord], key: str) -> None:
+def _record(found: RecordedStudy, study: StudyData, records: list[TrialRecord], key: str) -> None:
     tuning, run, synthetic = found.tuning, found.run, study.prepared.manifest.synthetic
     trials.complete_trials(run, records, found.tags)
     best = tuning.best()
@@ -247,7 +231,3 @@ def _recorded_best(job: Job, finished: runs.FinishedRun | None) -> dict[str, Any
         return None
     settings: dict[str, Any] = runs.read_json(file)["settings"]
     return settings
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else runs.param_text(value)

@@ -63,3 +63,9 @@ def check_space(config: Config) -> None:
             raise ConfigError(f"tune.space: {name!r} is no setting that can be searched{hint}")
         for value in searched.extremes:
             with_settings(config, {name: value})
+    sizes = space.get("data.image_size_px")
+    if config.tune.workers > 1 and sizes is not None and sizes.choices is None:
+        raise ConfigError(
+            f"tune.workers is {config.tune.workers} and tune.space gives data.image_size_px a range; give it choices, "
+            "for all sizes are prepared before the workers start"
+        )

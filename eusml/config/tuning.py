@@ -58,6 +58,9 @@ class TuneConfig(Section):
     """Tune every arm before it is trained, and train it with what was best; the entry point `tune` does so anyway."""
     trials: Annotated[int, Field(ge=1)] = 20
     """Configurations to try per arm, counted over all workers and starts."""
+    workers: Annotated[int, Field(ge=1)] = 1
+    """Processes that this start takes trials in, each with its share of the CPU's threads. More than one is faster, and
+    what a trial tries then depends on which others have ended before it, so a study does not repeat exactly."""
     space: dict[str, SearchedSetting] = Field(default_factory=dict)
     """Dotted name of a setting of `train`, `augment` or `data.image_size_px` to what it may be."""
     metric: Metric = "log_loss"

@@ -1,0 +1,160 @@
+"""Who takes the trials of a study: this process, or several that it starts and waits for (`tune.workers`)."""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eusml.commands.terminal import say
+from eusml.config import Config, with_settings
+from eusml.data.parallel import cores
+from eusml.errors import ConfigError, EusmlError
+from eusml.learning.tuning.objective import InnerFolds, TrainingCases
+from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
+from eusml.ranks import current
+from eusml.tracking import runs, store, trials
+from eusml.workers import Worker, working
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_IMAGE_SIZE = "data.image_size_px"
+_FAREWELL_S = 10.0
+
+
+@dataclass(frozen=True)
+class RecordedStudy:
+    """One arm's study and where it is recorded."""
+
+    tuning: Tuning
+    run: runs.Run
+    tags: Mapping[str, str]
+    """Of every run that is part of it."""
+    definition: Mapping[str, object]
+    folder: Path
+    """Of the journal."""
+
+
+@dataclass(frozen=True)
+class _Errand:
+    """What a process that is started needs to work on a study."""
+
+    config: Config
+    cases: Mapping[int, TrainingCases]
+    """By side of the images, pixels."""
+    folds: "Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]"
+    name: str
+    definition: Mapping[str, object]
+    folder: Path
+    run: runs.Run
+    tags: Mapping[str, str]
+
+
+def take_trials(found: RecordedStudy, worker: Worker) -> None:
+    """Take trials until the study has as many as asked for, in `tune.workers` processes.
+
+    Raises:
+        ConfigError: several workers are asked for under torchrun.
+        EusmlError: the study or the store cannot be reached.
+    """
+    count = found.tuning.config.tune.workers
+    if count > 1:
+        _start_and_wait(_errand(found), count)
+    # All of them, or what workers that died left over; whatever ended them says so here.
+    _take(found.tuning, found.run, found.tags, worker)
+
+
+def _take(tuning: Tuning, run: runs.Run, tags: Mapping[str, str], worker: Worker) -> None:
+    tuning.work(
+        worker,
+        begin=lambda number, tried: trials.begin_trial(run, number, tried, tags),
+        end=lambda record: _trial_ended(tuning.config, record),
+    )
+
+
+def _errand(found: RecordedStudy) -> _Errand:
+    config, inner = found.tuning.config, found.tuning.inner
+    if current().count > 1:
+        raise ConfigError(
+            "processes started by torchrun train every trial together, so tune.workers must be 1 there; without "
+            "torchrun, workers train a trial each"
+        )
+    sizes = [config.data.image_size_px]
+    if searched := config.tune.space.get(_IMAGE_SIZE):
+        assert searched.choices is not None, "check_space refuses a range"
+        sizes = [int(str(size)) for size in searched.choices]
+    share = config.train.threads or max(cores() // config.tune.workers, 1)
+    return _Errand(
+        config=with_settings(config, {"train.threads": share}),
+        cases={size: inner.cases(size) for size in sizes},
+        folds=inner.folds,
+        name=found.tuning.name,
+        definition=found.definition,
+        folder=found.folder,
+        run=found.run,
+        tags=found.tags,
+    )
+
+
+def _start_and_wait(errand: _Errand, count: int) -> None:
+    # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut.
+    context = get_context("spawn")
+    say(f"  {count} workers, CPU threads of each: {errand.config.train.threads}")
+    workers = [context.Process(target=_work, args=(errand,), daemon=True) for _ in range(count)]
+    for process in workers:
+        process.start()
+    try:
+        for process in workers:
+            process.join()
+    finally:
+        _end(workers)
+
+
+def _end(workers: Sequence[SpawnProcess]) -> None:
+    """Whoever was interrupted gives its trial back first; a terminal interrupts all of them, others only this one."""
+    for process in workers:
+        process.join(_FAREWELL_S if process.is_alive() else 0)
+    for process in workers:
+        process.kill()
+        process.join()
+
+
+def _work(errand: _Errand) -> None:
+    """What a started process does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        store.connect()
+        inner = InnerFolds(errand.cases.__getitem__, errand.folds)
+        tuning = open_tuning(errand.config, inner, errand.name, dict(errand.definition), errand.folder)
+        with working(errand.config.work_dir / "workers") as worker:
+            _take(tuning, errand.run, errand.tags, worker)
+    except EusmlError as error:
+        say(f"  a worker ended: {error}")
+    except KeyboardInterrupt:
+        pass  # the process that started it says so
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _trial_ended(config: Config, record: TrialRecord) -> None:
+    assert record.recorded_as is not None
+    trials.end_trial(record.recorded_as, record)
+    tried = ", ".join(f"{name.removeprefix('train.')} {_short(value)}" for name, value in record.settings.items())
+    metric = config.tune.metric
+    outcome = f"{metric} {record.value:.4f}" if record.value is not None else record.state
+    outcome += f": {record.error}" if record.error else ""
+    say(f"  trial {record.number}: {outcome}, {record.seconds:.0f} s ({tried})" + (" as it stood" * record.is_default))
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else runs.param_text(value)
