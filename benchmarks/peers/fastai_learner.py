@@ -139,7 +139,7 @@ def data_loaders(work: Work, workers: int) -> DataLoaders:
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Train and save."""
-    set_seed(0)
+    set_seed(work.seed)
     workers = work.loader_workers(min(16, defaults.cpus))
     network = getattr(models, work.arch)(num_classes=2)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)

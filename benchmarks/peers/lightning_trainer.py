@@ -48,7 +48,7 @@ class Classifier(LightningModule):
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Train and save."""
-    seed_everything(0)
+    seed_everything(work.seed)
     workers = work.loader_workers(0, suggested_max_num_workers(1))
     loader = DataLoader(
         image_folder(work), work.batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0

@@ -16,6 +16,7 @@ from benchmarks.peers.work import Answer, Setting, Work
 ROOT = Path(__file__).parents[2]
 """Of the project; modules are run from there."""
 OURS = "eusml"
+WEIGHTS = "weights.bin"
 PLAIN = "torchvision"
 """Whose default setting everybody is compared with."""
 
@@ -70,10 +71,15 @@ Outcome = Answer | Failure
 def train_once(entry: Entry, work: Work) -> Outcome:
     """The entry's training in a process of its own; `work` may be another entry's, and only its task is kept."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "weights.bin")
-        work = replace(work, arch=entry.arch, setting=entry.setting, weights=weights, started_s=time.monotonic())
-        words = [sys.executable, "-m", f"benchmarks.peers.{entry.contestant.module}", json.dumps(asdict(work))]
-        done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+        return train_into(Path(folder), entry, work)
+
+
+def train_into(folder: Path, entry: Entry, work: Work) -> Outcome:
+    """The same, and the weights stay in the folder, as `weights.bin`."""
+    weights = str(folder / WEIGHTS)
+    work = replace(work, arch=entry.arch, setting=entry.setting, weights=weights, started_s=time.monotonic())
+    words = [sys.executable, "-m", f"benchmarks.peers.{entry.contestant.module}", json.dumps(asdict(work))]
+    done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return Failure(f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}")

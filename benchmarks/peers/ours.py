@@ -28,11 +28,17 @@ def settings_of(work: Work) -> TrainConfig:
         online=OnlineConfig(enabled=True),
         precision="bf16" if work.best else "fp32",
         device="cpu",
+        seed=work.seed,
     )
 
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Decode, train and save."""
+    return train_and_save(work, record, settings_of(work))
+
+
+def train_and_save(work: Work, record: Record, settings: TrainConfig) -> tuple[int, int]:
+    """The same with other settings."""
     data, images = DataConfig(), 0
     preparation = Preparation(work.size_px, data.roi_margin_frac)
     files = sorted(Path(work.folder).glob("*/*.png"))
@@ -44,7 +50,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         record.step(result.train_loss, images)
         record.end_epoch()
 
-    result = fit(LabelledImages(np.stack(decoded), y_true), None, settings_of(work), job="", on_epoch=on_epoch)
+    result = fit(LabelledImages(np.stack(decoded), y_true), None, settings, job="", on_epoch=on_epoch)
     folder, (mean, std) = Path(work.weights).parent, (result.normalisation.mean, result.normalisation.std)
     classes = data.positive_class, "leiomyoma"
     spec = ModelSpec(work.arch, len(mean), mean, std, preparation, *classes, 0.5, 1, synthetic=True)

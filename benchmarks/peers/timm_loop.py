@@ -38,7 +38,7 @@ SCRIPT_WORKERS = 4
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Train and save."""
-    random_seed(0)
+    random_seed(work.seed)
     device, workers = torch.device("cpu"), work.loader_workers(SCRIPT_WORKERS)
     model = create_model(work.arch, pretrained=False, in_chans=1, num_classes=2)
     if work.best:

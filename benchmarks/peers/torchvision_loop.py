@@ -18,7 +18,7 @@ REFERENCE_WORKERS = 16
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Train and save."""
-    torch.manual_seed(0)
+    torch.manual_seed(work.seed)
     dataset = image_folder(work)
     workers = work.loader_workers(REFERENCE_WORKERS)
     loader = DataLoader(

@@ -50,6 +50,8 @@ class Work:
     """Loader processes in the best setting; None takes as many as the peer recommends."""
     started_s: float
     """When the process was started, by the system's monotonic clock."""
+    seed: int = 0
+    """Of weights, order and augmentation."""
 
     @property
     def best(self) -> bool:

@@ -1,0 +1,170 @@
+"""Seconds from the command to a network that tells held-out cases apart with an AUROC of 0.90.
+
+    uv run --with timm python -m benchmarks.time_to_quality choose
+    uv run --with timm python -m benchmarks.time_to_quality measure "eusml, 64 px"=EPOCHS "timm, 64 px"=EPOCHS …
+
+Synthetic lesions, half of each class, from a folder of PNG files; contestants of `benchmarks/peers/` in their best
+setting for a CPU, each training a process of its own. `choose` looks, on lesions that are not measured later, for the
+shortest training of each whose mean AUROC on held-out cases reaches the aim: the learning rate's schedule ends with the
+training, so a shorter one is another training. `measure` then trains five times, each time from other lesions and
+another seed, in turns, and asks every network about fresh lesions. Asking is not timed, and nothing is chosen by it.
+"""
+
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+from torchvision import models
+
+from benchmarks.peers.images import write_images
+from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, train_into
+from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Work
+
+AIM = 0.90
+TRAINING, HELD_OUT = 400, 400
+CHOOSING_SEEDS, SEEDS = (100, 101), (0, 1, 2, 3, 4)
+HELD_OUT_SEED = 1000
+"""Added to a seed for the lesions that are held out from its training."""
+LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
+"""Epochs."""
+POSITIVE = "GIST"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A contestant at a size of image."""
+
+    contestant: Contestant
+    size_px: int
+    batch: int
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+        return f"{self.contestant.name}, {self.size_px} px"
+
+
+WAYS = {
+    way.name: way
+    for way in (
+        Way(Contestant(OURS, "ours_quick", OURS), 64, 16),
+        Way(CONTESTANTS["timm"], 64, 16),
+        Way(CONTESTANTS["torchvision"], 64, 16),
+        Way(CONTESTANTS["timm"], 224, 32),
+    )
+}
+"""The study looks at 224 px; 64 px and batches of 16 are what `experiments/quick.yaml` found for the phantom."""
+
+
+def trained(way: Way, seed: int, epochs: int, folder: Path) -> tuple[Answer, float]:
+    """One training, and the AUROC of its network on the lesions that were held out from it."""
+    training, held_out = (
+        _images(folder, count, way.size_px, which)
+        for count, which in ((TRAINING, seed), (HELD_OUT, HELD_OUT_SEED + seed))
+    )
+    work = Work(str(training), "", "", way.size_px, way.batch, epochs, "best", None, 0.0, seed)
+    with tempfile.TemporaryDirectory() as name:
+        outcome = train_into(Path(name), Entry("resnet34", way.contestant, "best"), work)
+        if isinstance(outcome, Failure):
+            raise SystemExit(f"{way.name}: {outcome.message}")
+        return outcome, auroc(Path(name), outcome.channels, held_out)
+
+
+def _images(folder: Path, count: int, size_px: int, seed: int) -> Path:
+    place = folder / f"{size_px}-{seed}"
+    return place / "classes" if place.exists() else write_images(place, count, size_px, seed)
+
+
+def auroc(trained_in: Path, channels: int, folder: Path) -> float:
+    """Of a contestant's weights on a folder of images, in fp32; all save a state that torchvision's network takes."""
+    files = sorted(folder.glob("*/*.png"))
+    is_positive = np.array([file.parent.name == POSITIVE for file in files])
+    grey = torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])[:, None]) / 255
+    spec = trained_in / "model.json"
+    if ours := spec.exists():
+        from safetensors.torch import load_file
+
+        told = json.loads(spec.read_text(encoding="utf-8"))
+        state, mean, std = load_file(trained_in / WEIGHTS), told["mean"], told["std"]
+    else:
+        state = torch.load(trained_in / WEIGHTS, weights_only=True)
+        mean, std = (GREY_MEAN, GREY_STD) if channels == 1 else (RGB_MEAN, RGB_STD)
+    network = models.resnet34(num_classes=2)
+    if channels == 1:
+        network.conv1 = torch.nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
+    network.load_state_dict(state)
+    network.eval()
+    shape = (1, channels, 1, 1)
+    images = (grey.expand(-1, channels, -1, -1) - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)
+    with torch.inference_mode():
+        logits = torch.cat([network(batch) for batch in images.split(50)])
+    # Peers number classes as their folders are sorted; for ours column 1 is the positive one.
+    column = 1 if ours else sorted({file.parent.name for file in files}).index(POSITIVE)
+    scores = (logits[:, column] - logits[:, 1 - column]).double()
+    return float(roc_auc_score(is_positive, scores.numpy()))
+
+
+def choose(ways: Sequence[Way], folder: Path) -> None:
+    """Print, for each, what every rung of the ladder reaches, up to the first that is high enough."""
+    for way in ways:
+        for epochs in LADDER:
+            reached = [trained(way, seed, epochs, folder)[1] for seed in CHOOSING_SEEDS]
+            mean = statistics.mean(reached)
+            each = ", ".join(f"{value:.3f}" for value in reached)
+            print(f"{way.name}: {epochs} epochs, AUROC {each}: {mean:.3f}", flush=True)
+            if mean >= AIM:
+                break
+
+
+def measure(budgets: dict[Way, int], folder: Path) -> None:
+    """Print the table."""
+    found: dict[Way, list[tuple[Answer, float]]] = {way: [] for way in budgets}
+    for number, seed in enumerate(SEEDS):
+        for way in _rotated(list(budgets), number):
+            answer, reached = trained(way, seed, budgets[way], folder)
+            found[way].append((answer, reached))
+            print(f"seed {seed}, {way.name}: {answer.seconds:.1f} s, AUROC {reached:.3f}", file=sys.stderr, flush=True)
+    ours = next((way for way in budgets if way.contestant.name == OURS), None)
+    print(
+        "| trained by | epochs | seconds, median of five | AUROC, each | mean | ours takes |\n|---|---|---|---|---|---|"
+    )
+    for way, results in found.items():
+        seconds = [answer.seconds for answer, _ in results]
+        reached = [value for _, value in results]
+        share = "–"
+        if ours is not None and way is not ours:
+            pairs = zip(found[ours], results, strict=True)
+            share = f"{statistics.median(one.seconds / other.seconds for (one, _), (other, _) in pairs):.2f} of it"
+        spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
+        each = ", ".join(f"{value:.3f}" for value in reached)
+        print(f"| {way.name} | {budgets[way]} | {spread} | {each} | {statistics.mean(reached):.3f} | {share} |")
+
+
+def _rotated(ways: Sequence[Way], by: int) -> Iterator[Way]:
+    start = by % len(ways)
+    yield from ways[start:]
+    yield from ways[:start]
+
+
+def main(words: Sequence[str]) -> None:
+    """`choose`, all of them or those named; or `measure`, each with its epochs."""
+    if not words or words[0] not in ("choose", "measure"):
+        raise SystemExit(__doc__)
+    with tempfile.TemporaryDirectory() as name:
+        if words[0] == "choose":
+            choose([WAYS[word] for word in words[1:] or WAYS], Path(name))
+        else:
+            given = (word.rsplit("=", 1) for word in words[1:])
+            measure({WAYS[way]: int(epochs) for way, epochs in given}, Path(name))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
