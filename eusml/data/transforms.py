@@ -1,7 +1,6 @@
 """The study's five operations on one grey image, with albumentations; log and sigmoid contrast are our own."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import albumentations as A
@@ -65,14 +64,17 @@ def copier(operation: Operation, settings: AugmentConfig) -> Copier:
     return lambda image, _: _applied(fixed, image)
 
 
-@dataclass(frozen=True)
 class _Turned:
-    limit_deg: float
+    def __init__(self, limit_deg: float) -> None:
+        self.limit_deg = limit_deg
+        # Reflection leaves no black corners that would tell a turned image from an upright one.
+        self.rotate = A.Rotate(limit=(-limit_deg, limit_deg), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
 
     def __call__(self, image: "NDArray[np.uint8]", rng: np.random.Generator) -> "NDArray[np.uint8]":
         angle = float(rng.uniform(-self.limit_deg, self.limit_deg))
-        # Reflection leaves no black corners that would tell a turned image from an upright one.
-        return _applied(A.Rotate(limit=(angle, angle), border_mode=cv2.BORDER_REFLECT_101, p=1.0), image)
+        # Its own generator has nothing to choose from; a new transform each time would take longer than turning.
+        self.rotate.limit = (angle, angle)
+        return _applied(self.rotate, image)
 
 
 def _applied(transform: A.BasicTransform, image: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
