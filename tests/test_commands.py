@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from eusml.commands.evaluate import Reported, predictions, read_predictions
-from eusml.config import DataConfig, PhantomConfig
+from eusml.commands.train import say_what_arms_have
+from eusml.config import DataConfig, PhantomConfig, load_config
 from eusml.data.prepare import prepare
 from eusml.data.sources import phantom_cohort
 
@@ -38,3 +40,16 @@ def test_val_cases_are_known_by_who_they_are_and_not_by_the_size_of_their_images
     assert len({small.digest, large.digest, others.digest}) == 3
     relabelled = replace(small, table=small.table.assign(y_true=1 - small.table["y_true"]))
     assert relabelled.cases_digest != small.cases_digest
+
+
+def test_who_trains_another_network_than_the_arm_of_its_name_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    quick = Path("experiments/quick.yaml")
+    say_what_arms_have(load_config(quick, {}))
+    assert capsys.readouterr().out == (
+        "  as `train` describes it; for the experiment's arm resnet34 give -P train.epochs=120\n"
+    )
+    say_what_arms_have(load_config(quick, {"train.arch": "resnet50"}))
+    assert "arm resnet50 give -P train.offline=true -P train.epochs=2" in capsys.readouterr().out
+    say_what_arms_have(load_config(quick, {"train.epochs": "120"}))
+    say_what_arms_have(load_config(Path("experiments/paper.yaml"), {}))
+    assert capsys.readouterr().out == ""

@@ -13,7 +13,7 @@ from eusml.commands.fitted import TrainedModel
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.reported import Reported, predictions, read_predictions, reported_cases
 from eusml.commands.terminal import progress, say
-from eusml.commands.train import trained_model
+from eusml.commands.train import say_what_arms_have, trained_model
 from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig, flatten
 from eusml.digests import fingerprint
@@ -57,6 +57,7 @@ def run(config: Config) -> None:
     """Evaluate the network that `train` describes, as an MLflow run of its own."""
     with open_job("evaluate", config) as job:
         arm = config.train.arch
+        say_what_arms_have(config)
         study, config = settled(job, study_data(job), arm, config)
         evaluation(job, study, trained_model(job, study, arm, config), config)
 
