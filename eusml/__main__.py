@@ -27,6 +27,7 @@ COMMANDS = {
     "rollback": "give the champion's alias back to the champion before",
     "history": "print who was champion when, and by which decision",
     "predict": "ask a registered model about a folder or a table of images",
+    "ui": "open MLflow's own UI on the runs, on this machine alone; Ctrl-C ends it",
 }
 """Entry points: each is the function `run` of the module of its name in `eusml.commands`."""
 

@@ -20,6 +20,7 @@ from eusml.config.sections import (
     ProtocolConfig,
     SplitConfig,
     TrainConfig,
+    UiConfig,
 )
 from eusml.config.space import check_space, tunable_names, with_settings
 from eusml.config.tuning import MAXIMISED, Metric, SearchedSetting, TuneConfig
@@ -54,6 +55,7 @@ __all__ = [
     "SplitConfig",
     "TrainConfig",
     "TuneConfig",
+    "UiConfig",
     "check_space",
     "flatten",
     "load_config",

@@ -216,6 +216,13 @@ class PredictConfig(Section):
     """Show in the contact sheet where the network looked."""
 
 
+class UiConfig(Section):
+    """MLflow's own UI; only the entry point `ui` reads it."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port on 127.0.0.1; by default one that is free."""
+
+
 class Arm(Section):
     """One network of the study; what is left out stands as in `train`."""
 
@@ -245,6 +252,7 @@ class Config(Section):
     promote: PromoteConfig = PromoteConfig()
     report: ReportConfig = ReportConfig()
     predict: PredictConfig = PredictConfig()
+    ui: UiConfig = UiConfig()
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
 

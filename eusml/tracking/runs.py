@@ -194,6 +194,17 @@ def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
     return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
 
 
+def find_newest(experiment_id: str, stage: str) -> FinishedRun | None:
+    """The newest run of a stage that ended well, in an experiment."""
+    found = client().search_runs(
+        [experiment_id],
+        f"tags.`{STAGE}` = '{stage}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
+
+
 def end_abandoned(run: Run, worker: Worker) -> None:
     """End the runs, parents included, that processes of the same work folder left open when they were killed.
 

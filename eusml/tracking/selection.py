@@ -67,18 +67,13 @@ def select(run_ids: Sequence[str], experiment_id: str, folder: Path, *, within: 
 
 
 def _newest_pipeline(experiment_id: str) -> str:
-    newest = client().search_runs(
-        [experiment_id],
-        f"tags.`{runs.STAGE}` = 'main' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    if not newest:
+    newest = runs.find_newest(experiment_id, "main")
+    if newest is None:
         raise TrackingError(
             "no run of main has finished in this experiment, so there is nothing to report; start one with "
             "`mlflow run .`, or name runs with -P report.runs='[\"run id\"]'"
         )
-    return str(newest[0].info.run_id)
+    return newest.run_id
 
 
 def _pipeline(run_id: str, folder: Path) -> Selection:
