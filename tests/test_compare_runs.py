@@ -76,6 +76,10 @@ def test_two_runs_are_compared_as_arms_are(store_folder: Path, capsys: pytest.Ca
     assert set(zip(table["part"], table["arm"], strict=True)) == {
         (part, arm) for part in ("test", "fresh") for arm in ("resnet34", "resnet50")
     }
+    page = artifact("roc_pr_calibration.html").read_text(encoding="utf-8")
+    for part in ("test", "fresh"):
+        auroc = table.query(f"part == '{part}' and arm == 'resnet50' and measure == 'auroc'")["value"].item()
+        assert f"resnet50: AUROC {auroc:.3f}" in page
     value = table.query("part == 'test' and arm == 'resnet50' and measure == 'accuracy'")["value"].item()
     assert value == pytest.approx((tables["b"]["test"]["y_pred"] == tables["b"]["test"]["y_true"]).mean())
     differences = read_csv(artifact("differences.csv"))

@@ -17,7 +17,7 @@ from eusml.commands.train import trained_model
 from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
-from eusml.evaluation import baselines, comparison, differences, figures, paper, report, resampled_t
+from eusml.evaluation import baselines, comparison, differences, figures, interactive, paper, report, resampled_t
 from eusml.tracking import runs
 
 Parts = Mapping[str, Mapping[str, pd.DataFrame]]
@@ -30,6 +30,8 @@ _CONTRASTS = {"figure3_augmentation.png": "offline", "figure4_architecture.png":
 class Found:
     """What the cases say about the networks."""
 
+    answers: Parts
+    """Those of the networks, and of the baselines beside them."""
     table: pd.DataFrame
     """Columns part, arm, measure, value, ci_low, ci_high, count, total, method."""
     pairs: Mapping[str, Sequence[comparison.PairedResult]]
@@ -129,6 +131,10 @@ def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: P
     run.metrics(_flat(result.table))
     for measure in ("accuracy", "auroc"):
         run.figure(figures.forest(result.table, measure, synthetic=synthetic), f"{measure}.png")
+    page = interactive.curves_page(
+        result.answers, result.table, job.config.evaluate.threshold, synthetic=synthetic, out_of_fold=out_of_fold
+    )
+    run.text(page, "roc_pr_calibration.html")
     for file, histories in curves(networks).items():
         run.figure(figures.learning_curves(histories, synthetic=synthetic), file)
     run.text(paper.paper_markdown(), "paper_table.md")
@@ -151,9 +157,11 @@ def found(networks: Sequence[Compared], without_image: Parts, settings: Evaluate
         DataError: they were not measured on the same cases.
     """
     by_part = _by_part({network.name: network.predictions for network in networks})
+    shown: dict[str, Mapping[str, pd.DataFrame]] = {}
     tables, pairs, differing = [], {}, []
     for part, answers in by_part.items():
         everyone = answers | {f"{name}, no image": table for name, table in without_image.get(part, {}).items()}
+        shown[part] = everyone
         tables.append(comparison.side_by_side(everyone, settings).assign(part=part))
         if part != "val":  # where models are chosen, and nothing is claimed
             pairs[part] = comparison.compare_all(
@@ -162,6 +170,7 @@ def found(networks: Sequence[Compared], without_image: Parts, settings: Evaluate
             differing.append(differences.paired_differences(answers, settings).assign(part=part))
     folded = len(networks) > 1 and all("fold" in table.columns for table in by_part["test"].values())
     return Found(
+        shown,
         pd.concat(tables, ignore_index=True),
         pairs,
         pd.concat(differing, ignore_index=True),

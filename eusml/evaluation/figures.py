@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
 _GREY = "#666666"
-_MARK = "SYNTHETIC DATA - not patients"
+MARK = "SYNTHETIC DATA - not patients"
 
 Curves = Mapping[str, "tuple[NDArray[np.int64], NDArray[np.float64]]"]
 """Name to y_true int64 [N] and y_score float64 [N]."""
@@ -46,7 +46,7 @@ def roc(curves: Curves, *, synthetic: bool) -> Figure:
 
     figure, (axes,) = _figure(1, synthetic, width=5.5)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
-    for colour, (name, (y_true, y_score)) in zip(cycle(_COLOURS), curves.items(), strict=False):
+    for colour, (name, (y_true, y_score)) in zip(cycle(COLOURS), curves.items(), strict=False):
         if len(np.unique(y_true)) == 2:
             x, y, _ = roc_curve(y_true, y_score)
             label = f"{name}: AUROC {roc_auc_score(y_true, y_score):.3f}, n = {len(y_true)}"
@@ -61,7 +61,7 @@ def precision_recall(curves: Curves, *, synthetic: bool) -> Figure:
     from sklearn.metrics import average_precision_score, precision_recall_curve
 
     figure, (axes,) = _figure(1, synthetic, width=5.5)
-    for colour, (name, (y_true, y_score)) in zip(cycle(_COLOURS), curves.items(), strict=False):
+    for colour, (name, (y_true, y_score)) in zip(cycle(COLOURS), curves.items(), strict=False):
         if y_true.sum() > 0:
             precision, recall, _ = precision_recall_curve(y_true, y_score)
             label = f"{name}: AUPRC {average_precision_score(y_true, y_score):.3f}, n = {len(y_true)}"
@@ -78,8 +78,8 @@ def calibration(y_true: "NDArray[np.int64]", y_score: "NDArray[np.float64]", *, 
     figure, (axes,) = _figure(1, synthetic, width=5.5)
     axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8, linestyle=":")
     for row in reliability(y_true, y_score).to_dict("records"):
-        axes.plot([row["predicted"]] * 2, [row["low"], row["high"]], color=_COLOURS[0])
-        axes.plot(row["predicted"], row["observed"], "o", color=_COLOURS[0])
+        axes.plot([row["predicted"]] * 2, [row["low"], row["high"]], color=COLOURS[0])
+        axes.plot(row["predicted"], row["observed"], "o", color=COLOURS[0])
         place = row["predicted"], row["observed"]
         axes.annotate(f"{row['count']}/{row['total']}", place, textcoords="offset points", xytext=(6, 4), fontsize=9)
     axes.set(xlabel="mean predicted probability", ylabel="observed share", xlim=(-0.02, 1.08), ylim=(-0.05, 1.05))
@@ -91,7 +91,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame], *, synthetic: bool) -
     """Loss and accuracy per epoch on train and test partition, one colour per arm."""
     figure, panels = _figure(2, synthetic, width=10.0)
     for axes, measure in zip(panels, ("loss", "accuracy"), strict=True):
-        for colour, (arm, history) in zip(cycle(_COLOURS), histories.items(), strict=False):
+        for colour, (arm, history) in zip(cycle(COLOURS), histories.items(), strict=False):
             marker = "o" if len(history) == 1 else ""  # a line through one point cannot be seen
             for part, style in (("train", "-"), ("test", "--")):
                 values = history[f"{part}_{measure}"]
@@ -147,7 +147,7 @@ def forest(table: pd.DataFrame, measure: str, *, synthetic: bool) -> Figure:
     figure, (axes,) = _figure(1, synthetic, width=7.5, height=0.9 + 0.42 * max(len(rows), 2))
     parts = list(dict.fromkeys(rows["part"]))
     for y, row in enumerate(rows[::-1].to_dict("records")):
-        colour = _COLOURS[parts.index(row["part"]) % len(_COLOURS)]
+        colour = COLOURS[parts.index(row["part"]) % len(COLOURS)]
         if np.isnan(row["value"]):
             axes.text(0.5, y, "undefined", va="center", ha="center", color=_GREY)
             continue
@@ -180,4 +180,4 @@ def _legend(axes: "Axes", place: Literal["lower left", "lower right"]) -> None:
 
 def _mark(figure: Figure, synthetic: bool) -> None:
     if synthetic:
-        figure.supxlabel(_MARK, fontsize=9, color="#B00020", fontweight="bold")
+        figure.supxlabel(MARK, fontsize=9, color="#B00020", fontweight="bold")

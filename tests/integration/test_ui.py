@@ -186,6 +186,16 @@ def test_figures_of_an_evaluation_are_shown(person: Person) -> None:
         )
 
 
+def test_the_comparison_answers_to_the_mouse_in_the_artifact_viewer(person: Person) -> None:
+    person.opens_run("compare", "/artifacts/roc_pr_calibration.html")
+    figures = person.page.frame_locator("iframe")
+    figures.locator("#test-roc .scatterlayer .trace").first.wait_for(timeout=WAIT_MS, state="attached")
+    legend = figures.locator("#test-roc .legendtext")
+    texts = legend.all_text_contents()
+    assert [text.partition(": AUROC")[0] for text in texts[:2]] == ["resnet34", "resnet50"]
+    assert any("no image" in text for text in texts[2:])
+
+
 def test_a_registered_model_tells_its_own_story(person: Person) -> None:
     page = person.page
     person.opens(f"/models/{MODEL}")
