@@ -79,7 +79,9 @@ def test_the_example_of_a_model_and_its_errors_are_patients_only_when_asked(root
     assert main(["evaluate", *words, "--data.audit.log_images", str(shown).lower()]) == 0
     (evaluated,) = MlflowClient().search_runs(["0"], "tags.`eusml.arm` != ''")
     assert ("misclassified/test.csv" in artifacts(evaluated)) is shown
+    assert [artifact for artifact in artifacts(evaluated) if artifact.startswith("images")] == [] or shown
     (run,) = MlflowClient().search_runs(["0"], "tags.`eusml.model_id` != ''")
+    assert any(artifact.startswith("images/augmentation") for artifact in artifacts(run)) is shown
     example = Model.load(f"models:/{run.data.tags['eusml.model_id']}").load_input_example()
     assert example is not None
     assert bool(decode(base64.b64decode(example[0]["image"]), "example").max()) is shown

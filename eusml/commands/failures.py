@@ -1,12 +1,19 @@
-"""Pictures of a network's worst errors, with what it looked at: for the report, where pictures may be shown."""
+"""Pictures of a network's worst errors, with what it looked at: for the report and the store's slider.
 
+Only where pictures may be shown.
+"""
+
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
+from PIL import Image
 
 from eusml.commands.reported import Reported
+from eusml.evaluation.captions import captioned
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
 from eusml.learning.explain import grad_cam, overlay_png
@@ -16,12 +23,17 @@ from eusml.tracking.reading import FAILURES
 
 SHOWN = 12
 """Of a partition."""
+STEPS = 6
+"""Of those, how many stand in the series, too: each costs 30 ms."""
 
 
 def log_failures(
     run: runs.Run, bundle: Bundle, cases: Mapping[str, Reported], answers: Mapping[str, pd.DataFrame]
 ) -> None:
     """Log the surest errors on the first partition, each with where the network found what speaks for its answer.
+
+    They go to a folder of the run, and the first of them to a series whose steps count them from the surest, from 0,
+    where the slider begins.
 
     Args:
         run: the evaluation's.
@@ -34,14 +46,21 @@ def log_failures(
     wrong = table[table["y_true"] != table["y_pred"]]
     worst = wrong.iloc[(wrong["y_true"] - wrong["y_score"]).abs().argsort(kind="stable")[::-1][:SHOWN]]
     spec = bundle.spec
+    names = (spec.negative_class, spec.positive_class)
     files = [f"{part}_{number:02}.png" for number in range(1, len(worst) + 1)]
-    # All in one call: a tracking server is asked for each.
+    # All files in one call: a tracking server is asked for each.
     with TemporaryDirectory() as name:
         folder = Path(name)
-        for row, called, file in zip(worst.index, worst["y_pred"], files, strict=True):
-            image = cases[part].images[row]
-            heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), int(called))
-            (folder / file).write_bytes(overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else ""))
+        for rank, (row, file) in enumerate(zip(worst.index, files, strict=True)):
+            image, called = cases[part].images[row], int(worst["y_pred"][row])
+            heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), called)
+            overlay = overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else "")
+            (folder / file).write_bytes(overlay)
+            if rank < STEPS:
+                picture = np.asarray(Image.open(io.BytesIO(overlay)))
+                said = f"probability of {names[1]} {worst['y_score'][row]:.3f}"
+                caption = f"{rank + 1}. {names[1 - called]}, called {names[called]}: {said}. Warm: where it looked."
+                run.image(captioned(picture, caption, synthetic=spec.synthetic), "misclassified", rank)
         table = worst[["case_id", "y_true", "y_score"]].assign(file=files)
         (folder / f"{part}.csv").write_text(to_csv_text(table), encoding="utf-8", newline="")
         run.files(folder, FAILURES)

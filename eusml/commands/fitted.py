@@ -12,6 +12,7 @@ from eusml.commands.augment import expanded_training_images
 from eusml.commands.cohort import shows_images
 from eusml.commands.data import StudyData
 from eusml.commands.job import Job, run_stage
+from eusml.commands.seen import log_seen
 from eusml.commands.terminal import progress_bar, say
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
@@ -82,7 +83,9 @@ def fitted_model(
     make_deterministic(settings.threads)  # now, because the number of threads is part of the key
     fit_key = fingerprint("fit", _inputs(study, config), LAYERS)
     # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
+    pictures = keep and settings.online.enabled and shows_images(config, synthetic=manifest.synthetic)
     inputs = {"fit": fit_key, "served": served, "keep": keep, "calibrator": calibrator and calibrator.key}
+    inputs |= {"pictures": pictures}
     key = fingerprint("train", inputs, (*LAYERS, "tracking"))
     folder = job.work_dir / "train" / fit_key[:16]
     tags = runs.common_tags(
@@ -93,6 +96,8 @@ def fitted_model(
         run.params({f"cfg.{name}": value for name, value in flatten(settings, "train.").items()})
         trained_on = manifest.table.iloc[study.split.indices("train")]
         run.dataset(trained_on, "train", study.prepared.digest, "training", manifest.source)
+        if pictures:
+            log_seen(run, images, manifest, settings)
         result = _fit(run, arm, images, study, settings, fit_key, folder)
         history = _saved_curves(run, arm, study, result, folder)
         bundle = _saved_bundle(study, config, result, folder, keep=keep)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from eusml.evaluation.calibration import reliability
+from eusml.evaluation.captions import MARK
 from eusml.evaluation.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette, told apart with every kind of colour vision."""
 _GREY = "#666666"
-MARK = "SYNTHETIC DATA - not patients"
 
 Curves = Mapping[str, "tuple[NDArray[np.int64], NDArray[np.float64]]"]
 """Name to y_true int64 [N] and y_score float64 [N]."""

@@ -15,7 +15,8 @@ import pandas as pd
 
 from eusml.evaluation import report
 from eusml.evaluation.calibration import reliability
-from eusml.evaluation.figures import COLOURS, MARK
+from eusml.evaluation.captions import MARK
+from eusml.evaluation.figures import COLOURS
 
 Figure = dict[str, Any]
 """`data` and `layout`, as plotly takes them."""

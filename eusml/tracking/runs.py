@@ -29,7 +29,9 @@ from eusml.tracking.store import client, experiment_id
 from eusml.workers import Worker
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 FINGERPRINT = "eusml.fingerprint"
 STAGE = "eusml.stage"
@@ -102,6 +104,10 @@ class Run:
     def figure(self, figure: "Figure", file: str) -> None:
         """A picture artifact."""
         client().log_figure(self.run_id, figure, file)
+
+    def image(self, picture: "NDArray[np.uint8]", key: str, step: int) -> None:
+        """One picture (uint8 [H, W, 3]) of a series, which the UI shows with a slider over the steps."""
+        client().log_image(self.run_id, picture, key=key, step=step)
 
     def note(self, markdown: str) -> None:
         """The description that the UI shows on top of the run; what does not fit there stands in `description.md`."""

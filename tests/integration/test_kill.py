@@ -6,7 +6,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from eusml.commands.seen import EPOCHS as SEEN
 from tests.integration.conftest import Place, kill_when, make_place
+from tests.test_seen import series
 
 pytestmark = pytest.mark.slow
 EPOCHS = 8
@@ -21,7 +23,7 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = (make_place(tmp_path / name, epochs=EPOCHS) for name in ("whole", "killed"))
-    command = ("evaluate", "--train.offline", "false", "--experiment")
+    command = ("evaluate", "--train.offline", "false", "--train.online.enabled", "true", "--experiment")
     whole.eusml(*command, str(whole.experiment))
 
     job = killed.start(*command, str(killed.experiment))
@@ -41,6 +43,8 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     assert first.info.status == "KILLED"
     assert first.data.tags["eusml.superseded_by"] == second.data.tags["mlflow.parentRunId"]
     assert second.info.status == "FINISHED"
+    # What the network saw stands there once per epoch, like all else, whatever the killed run had logged.
+    assert sorted(series(second.info.run_id, tmp_path, client)["augmentation"]) == list(range(SEEN + 1))
     # The killed job's own run, above the training, is not left open either.
     entries = client.search_runs([experiment.experiment_id], "tags.`eusml.entry_point` = 'evaluate'")
     assert sorted(run.info.status for run in entries) == ["FINISHED", "KILLED"]
