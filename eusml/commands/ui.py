@@ -30,10 +30,14 @@ def run(config: Config) -> None:
 
 
 def _say_addresses(shown: ui.Shown, base: str) -> None:
-    say(f"runs of experiment '{shown.experiment}'   {shown.runs_at(base)}")
-    pipeline = shown.pipeline_at(base)
-    if pipeline is not None:
-        say(f"newest run of main   {pipeline}")
+    places = {
+        f"runs of experiment '{shown.experiment}'": shown.runs_at(base),
+        "networks side by side": shown.networks_at(base),
+        "newest run of main": shown.pipeline_at(base),
+    }
+    for what, address in places.items():
+        if address is not None:
+            say(f"{what}   {address}")
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """MLflow's own UI: where in it the runs stand, and the process that shows it on this machine."""
 
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from tempfile import TemporaryDirectory
 import mlflow
 import requests
 import sqlalchemy
+from mlflow.exceptions import MlflowException
 
 from eusml.errors import TrackingError
 from eusml.tracking import runs, store
@@ -24,6 +26,10 @@ _HOST = "127.0.0.1"
 _READY_S = 120.0
 _END_S = 10.0
 _TAIL_CHARS = 2000
+_VIEW = "eusml-networks"
+_VIEW_TAG = f"mlflow.sharedViewState.{_VIEW}"
+"""Tag of an experiment, where the UI keeps shared views of its list; of itself, that shows no measure at all."""
+_WIDTH_PX = 150
 
 
 @dataclass(frozen=True)
@@ -35,10 +41,16 @@ class Shown:
     experiment_id: str
     pipeline: runs.FinishedRun | None
     """The newest run of `main` that ended well."""
+    viewed: bool
+    """Whether the store keeps the view of networks beside one another."""
 
     def runs_at(self, base: str) -> str:
         """Address of the list of runs, below the UI's own address."""
         return f"{base}/#/experiments/{self.experiment_id}/runs"
+
+    def networks_at(self, base: str) -> str | None:
+        """Address of the evaluation runs alone, with measures and intervals as columns; None without that view."""
+        return f"{self.runs_at(base)}?viewStateShareKey={_VIEW}" if self.viewed else None
 
     def pipeline_at(self, base: str) -> str | None:
         """Address of the pipeline run's page; None where no run of `main` ended well."""
@@ -70,7 +82,41 @@ def look() -> Shown:
         raise TrackingError(
             f"nothing is recorded in experiment '{experiment.name}' yet: `mlflow run .` records a study there{hint}"
         )
-    return Shown(experiment.name, experiment.experiment_id, runs.find_newest(experiment.experiment_id, "main"))
+    known = experiment.experiment_id
+    return Shown(experiment.name, known, runs.find_newest(known, "main"), _keep_view(known))
+
+
+def _keep_view(experiment_id: str) -> bool:
+    """Write down, in the experiment, how networks are to be listed; whether that could be done.
+
+    Sorted by name: another order than by time makes the UI list runs that stand below others, and one by a measure of
+    the held-out cases would invite to choose by it.
+    """
+    measures = [
+        f"metrics.`{part}/{name}`"
+        for part in ("test", "fresh")
+        for measure in ("accuracy", "auroc")
+        for name in (measure, f"{measure}_ci_low", f"{measure}_ci_high")
+    ]
+    columns = ["attributes.`Run Name`", "runDateAndNestInfo", *measures, "duration"]
+    view = {
+        # With a measure, which a run that only took over another one's result has not.
+        "searchFilter": f"tags.`{runs.STAGE}` = 'evaluate' and metrics.`test/accuracy` >= 0",
+        "orderByKey": "tags.`mlflow.runName`",
+        "orderByAsc": True,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "modelVersionFilter": "All Runs",
+        "datasetsFilter": [],
+        "selectedColumns": measures,
+        "columnOrder": columns,
+        "columnWidths": dict.fromkeys(columns, _WIDTH_PX),
+    }
+    try:
+        store.client().set_experiment_tag(experiment_id, _VIEW_TAG, json.dumps(view))
+    except MlflowException:  # who may read a store may not always write to it
+        return False
+    return True
 
 
 def server_of_store() -> str | None:

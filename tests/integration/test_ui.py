@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import mlflow
 import pytest
 
+from eusml.tracking.ui import look
 from tests.integration.conftest import Place
 from tests.integration.serving import free_port, server
 
@@ -44,6 +45,8 @@ class Person:
     experiment: str
     runs: dict[str, str]
     """Name to id."""
+    pictured: set[str]
+    """Names of those that have pictures by step."""
     asked: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -102,7 +105,8 @@ def person(finished: Place, browser: Any, ui: str, tmp_path: Path) -> Iterator[P
     found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time DESC"])
     ids = {run.info.run_name: run.info.run_id for run in found}
     context = browser.new_context(viewport={"width": 1600, "height": 1300})
-    someone = Person(context.new_page(), ui, experiment.experiment_id, ids)
+    pictured = {run.info.run_name for run in found if "mlflow.loggedImages" in run.data.tags}
+    someone = Person(context.new_page(), ui, experiment.experiment_id, ids, pictured)
     someone.watch()
     yield someone
     someone.page.screenshot(path=str(tmp_path / "last.png"))
@@ -140,6 +144,29 @@ def test_runs_have_names_and_stand_below_their_pipeline_and_compare_shows_the_in
         assert 0 <= float(low) <= float(value) <= float(high) <= 1
 
 
+def test_networks_stand_side_by_side_with_their_intervals_where_the_command_leads(
+    person: Person, finished: Place
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", finished.environment["MLFLOW_TRACKING_URI"])
+        patch.setenv("MLFLOW_EXPERIMENT_NAME", "tiny")
+        address = look().networks_at(person.base)
+    assert address is not None
+    page = person.page
+    page.goto(address)
+    head = page.locator(".ag-header-cell")
+    for name in ("test/accuracy", "test/accuracy_ci_low", "test/accuracy_ci_high", "test/auroc"):
+        head.filter(has=page.get_by_text(name, exact=True)).first.wait_for(timeout=WAIT_MS)
+    for name in ("evaluate resnet34", "evaluate resnet50"):
+        page.get_by_role("link", name=name, exact=True).first.wait_for(timeout=WAIT_MS)
+    assert page.get_by_role("link", name="tiny: main", exact=True).count() == 0
+    # In their order beside the names, one value for each network.
+    for name in ("test/accuracy_ci_low", "test/accuracy", "test/accuracy_ci_high"):
+        values = page.locator(f".ag-center-cols-container [col-id='metrics.`{name}`']").all_inner_texts()
+        assert [0 <= float(value) <= 1 for value in values] == [True] * len(values)
+        assert len(values) >= 2
+
+
 def _measures(page: Any) -> dict[str, list[str]]:
     """Metric to the values of both runs. The table draws only what is in view, names and values apart."""
     grids = page.locator(".ReactVirtualized__Grid")
@@ -165,6 +192,17 @@ def test_a_training_draws_its_losses_over_the_epoch(person: Person) -> None:
         steps = card.locator(".js-plotly-plot").first.evaluate("plot => Array.from(plot.data[0].x)")
         assert steps == [1, 2], name
         assert card.get_by_text("Step", exact=True).count() == 1
+
+
+def test_errors_stand_behind_a_slider_that_begins_with_the_surest(person: Person) -> None:
+    page = person.page
+    # Two epochs teach nobody five cases; which network has errors is left to chance.
+    name = next(name for name in ("evaluate resnet50", "evaluate resnet34") if name in person.pictured)
+    person.opens_run(name, "/model-metrics")
+    card = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text="misclassified")
+    card.scroll_into_view_if_needed()
+    card.locator("img").first.wait_for(timeout=WAIT_MS)
+    assert card.get_by_text("No image logged at this step").count() == 0
 
 
 def test_the_report_is_read_in_the_artifact_viewer(person: Person) -> None:

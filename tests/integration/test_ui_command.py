@@ -71,6 +71,7 @@ def test_it_leads_to_the_runs_and_ends_with_all_it_started(
         port = base.rpartition(":")[2]
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", base)
         assert found["newest run of main"] == f"{base}/#/experiments/{place.split('/')[1]}/runs/{pipeline}"
+        assert found["networks side by side"] == f"{runs_at}?viewStateShareKey=eusml-networks"
         assert "<title>MLflow" in requests.get(runs_at, timeout=30).text
         asked = requests.get(f"{base}/ajax-api/2.0/mlflow/runs/get", {"run_id": pipeline}, timeout=30).json()
         assert asked["run"]["info"]["run_name"] == "study FINISHED"
