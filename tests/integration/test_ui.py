@@ -51,10 +51,13 @@ class Person:
     errors: list[str] = field(default_factory=list)
 
     def watch(self) -> None:
-        """From now on take down every request and every error."""
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._said)
+        """From now on take down every request and every error, of windows that the page opens, too."""
+        everywhere = self.page.context
+        everywhere.on("request", lambda request: self.asked.append(request.url))
+        everywhere.on("weberror", lambda error: self.errors.append(str(error.error)))
+        everywhere.on("console", self._said)
+        self._watch_sockets(self.page)
+        everywhere.on("page", self._watch_sockets)
 
     def opens(self, place: str) -> None:
         """An address of the UI."""
@@ -67,6 +70,9 @@ class Person:
     def sees(self, text: str | re.Pattern[str]) -> None:
         """Wait for a text."""
         self.page.get_by_text(text, exact=isinstance(text, str)).first.wait_for(timeout=WAIT_MS)
+
+    def _watch_sockets(self, page: Any) -> None:
+        page.on("websocket", lambda socket: self.asked.append(socket.url))  # which are no requests
 
     def _said(self, message: Any) -> None:
         path = urlsplit(message.location["url"]).path
