@@ -205,10 +205,13 @@ def test_errors_stand_behind_a_slider_that_begins_with_the_surest(person: Person
     # Two epochs teach nobody five cases; which network has errors is left to chance.
     name = next(name for name in ("evaluate resnet50", "evaluate resnet34") if name in person.pictured)
     person.opens_run(name, "/model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("misclassified")
     card = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text="misclassified")
-    card.scroll_into_view_if_needed()
-    card.locator("img").first.wait_for(timeout=WAIT_MS)
-    assert card.get_by_text("No image logged at this step").count() == 0
+    card.locator("button").first.click(timeout=WAIT_MS)  # full screen, for the card lists all parameters first
+    dialog = page.get_by_role("dialog")
+    dialog.locator("img").first.wait_for(timeout=WAIT_MS)
+    assert dialog.locator("img").first.evaluate("image => image.decode().then(() => image.naturalHeight)") > 200
+    assert dialog.get_by_text("No image logged at this step").count() == 0
 
 
 def test_the_report_is_read_in_the_artifact_viewer(person: Person) -> None:
