@@ -18,7 +18,7 @@ def run(config: Config) -> None:
     Raises:
         TrackingError: nothing is recorded yet, the port is taken, or the UI does not start.
     """
-    shown = ui.look()
+    shown = ui.look(f"{config.name}: ui")
     base = ui.server_of_store()
     if base is not None:
         _say_addresses(shown, base)

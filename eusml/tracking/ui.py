@@ -57,8 +57,11 @@ class Shown:
         return None if self.pipeline is None else f"{self.runs_at(base)}/{self.pipeline.run_id}"
 
 
-def look() -> Shown:
+def look(run_name: str) -> Shown:
     """What the experiment holds.
+
+    Args:
+        run_name: what to call the run that `mlflow run` opened, where it did.
 
     Raises:
         TrackingError: nothing is recorded there, or the store cannot be used.
@@ -68,7 +71,7 @@ def look() -> Shown:
         # Before a connection makes the file, and all its tables.
         raise TrackingError(f"nothing is recorded yet, for there is no {file}: `mlflow run .` records a study")
     store.connect()
-    runs.name_given_run("ui", {"eusml.entry_point": STAGE, runs.STAGE: STAGE})
+    runs.name_given_run(run_name, {"eusml.entry_point": STAGE, runs.STAGE: STAGE})
     experiment = store.client().get_experiment(store.experiment_id())
     filled = f"tags.`{runs.STAGE}` != '{STAGE}'"  # which no run without the tag meets
     if not store.client().search_runs([experiment.experiment_id], filled, max_results=1):

@@ -156,7 +156,7 @@ def test_networks_stand_side_by_side_with_their_intervals_where_the_command_lead
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", finished.environment["MLFLOW_TRACKING_URI"])
         patch.setenv("MLFLOW_EXPERIMENT_NAME", "tiny")
-        address = look().networks_at(person.base)
+        address = look("ui").networks_at(person.base)
     assert address is not None
     page = person.page
     page.goto(address)
