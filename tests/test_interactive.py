@@ -97,6 +97,16 @@ def test_what_cannot_be_drawn_is_left_out_and_recurring_patients_are_said() -> N
     assert "too narrow" in figures["calibration"]["layout"]["title"]["text"]
 
 
+def test_many_cases_do_not_make_the_page_large() -> None:
+    many = answers(0, 5000)
+    figures, metrics = drawn({"a": many}), evaluate_answers(many, SETTINGS)
+    (curve,) = traces(figures["roc"], legendgroup="a", mode="lines")
+    assert len(curve["x"]) == interactive.POINTS
+    assert [(curve["x"][end], curve["y"][end]) for end in (0, -1)] == [(0, 0), (1, 1)]
+    (diamond,) = traces(figures["roc"], legendgroup="a", mode="markers")
+    assert diamond["customdata"][0][1] == metrics.tp
+
+
 def test_no_case_is_named_and_a_name_cannot_end_the_script() -> None:
     named = ARMS["resnet34"].assign(
         case_id=[f"secret{i}" for i in range(30)], patient_id=[f"person{i}" for i in range(30)]

@@ -23,6 +23,8 @@ Figure = dict[str, Any]
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _WIDTH_PX, _HEIGHT_PX = 460, 520
+POINTS = 1000
+"""Of a curve, at most: more than the eye can tell apart, and each is 90 bytes."""
 _HOVER = (
     "<b>{name}</b><br>positive from %{{customdata[0]}}<br>"
     "sensitivity %{{customdata[1]}}/{positives} = %{{customdata[2]:.3f}}<br>"
@@ -59,7 +61,7 @@ def curves_page(
         "<h1>ROC, precision-recall and calibration</h1>",
         f"<p class=mark>{MARK}</p>" if synthetic else "",
         "<p>Point at a curve to see what a threshold would mean there; click a name to hide its curve. A diamond marks "
-        f"the threshold that was fixed beforehand, {threshold:g}.</p>",
+        f"the threshold that was fixed beforehand, {threshold:g}. Of very many, {POINTS} stand on a curve.</p>",
     ]
     for part, arms in answers.items():
         parts.append(f"<h2>{part}: {html.escape(report.part_text(part, out_of_fold=out_of_fold))}</h2><div class=row>")
@@ -133,7 +135,9 @@ def _curve(
     points: pd.DataFrame, axes: tuple[str, str], arm: str, name: str, look: Mapping[str, Any], threshold: float
 ) -> list[Figure]:
     """A curve and the diamond on it; nothing where a class is missing."""
-    drawn = points.dropna(subset=list(axes))
+    known = points.dropna(subset=list(axes))
+    # The first and the last are always among them.
+    drawn = known.iloc[np.unique(np.linspace(0, len(known) - 1, min(len(known), POINTS)).round().astype(np.int64))]
     if drawn.empty:
         return []
     called = points["called"].iloc[-1]
@@ -148,7 +152,7 @@ def _curve(
         "type": "scatter", "mode": "lines", "name": name, **shared, "line": {**look["line"], "shape": shape},
         "x": drawn[x].tolist(), "y": drawn[y].tolist(), "customdata": _told(drawn),
     }  # fmt: skip
-    here = drawn[drawn["threshold"] >= threshold].tail(1)
+    here = known[known["threshold"] >= threshold].tail(1)
     diamond = {
         "type": "scatter", "mode": "markers", "showlegend": False, **shared,
         "marker": {**look["marker"], "symbol": "diamond", "size": 11},
