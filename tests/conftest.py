@@ -14,9 +14,13 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def cases(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return y_true, np.clip(np.round(rng.normal(0.35 + 0.3 * y_true, 0.25), 1), 0, 1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 10_000), threshold=st.sampled_from([0.3, 0.5, 0.75]))
 def test_a_weight_of_k_counts_as_k_cases(seed: int, threshold: float) -> None:
     y_true, y_score = cases(30, seed)

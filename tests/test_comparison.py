@@ -34,7 +34,7 @@ def answers(count: int, strength: float, seed: int, images_per_patient: int = 1)
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(only_a=st.integers(0, 15), only_b=st.integers(0, 15), rest=st.integers(1, 60))
 def test_mcnemar_is_the_exact_binomial_test_and_the_interval_agresti_and_mins(
     only_a: int, only_b: int, rest: int
@@ -92,7 +92,7 @@ def test_no_spread_and_one_class_give_no_interval() -> None:
     assert math.isnan(auroc_difference(np.ones(5, int), np.linspace(0, 1, 5), np.linspace(1, 0, 5), 0.95).value)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(p_values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holm_is_statsmodels_and_leaves_out_what_is_unknown(p_values: list[float]) -> None:
     expected = multipletests(p_values, method="holm")[1]

@@ -96,7 +96,7 @@ SEEDS = {
 }
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @example(kind="png", cuts=[], data=b"\x89PNG\r\n\x1a\n")
 @given(
     kind=st.sampled_from(sorted(SEEDS)),

@@ -26,7 +26,7 @@ def by_hand(count: int, total: int, method: IntervalMethod, confidence: float) -
     return max(p - half, 0.0), min(p + half, 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     counts=COUNTS,
     method=st.sampled_from(["adjusted_wald", "wilson", "clopper_pearson", "wald"]),
@@ -76,7 +76,7 @@ def textbook(positive: np.ndarray, negative: np.ndarray) -> tuple[np.ndarray, np
     return areas, s10 / m + s01 / n
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), m=st.integers(2, 12), n=st.integers(2, 12))
 def test_fast_components_are_the_textbook_ones_with_ties(data: st.DataObject, m: int, n: int) -> None:
     scores = np.array(data.draw(st.lists(st.integers(0, 5), min_size=2 * (m + n), max_size=2 * (m + n))), float)
@@ -90,7 +90,7 @@ def test_fast_components_are_the_textbook_ones_with_ties(data: st.DataObject, m:
     assert found.auroc[0] == pytest.approx(roc_auc_score(y_true, scores[0]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(positive=SCORES, negative=SCORES)
 def test_the_area_lies_inside_its_interval_and_mirrors_when_the_classes_swap(
     positive: list[int], negative: list[int]

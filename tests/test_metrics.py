@@ -49,7 +49,7 @@ SCORES = st.lists(
 ).filter(lambda rows: all(score != 0.5 for _, score in rows))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=SCORES, method=st.sampled_from(["adjusted_wald", "wilson"]), images_per_patient=st.integers(1, 3))
 def test_intervals_hold_the_value_and_swapping_the_classes_swaps_the_measures(
     rows: list[tuple[int, float]], method: str, images_per_patient: int

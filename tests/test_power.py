@@ -40,7 +40,7 @@ def test_too_few_cases_could_have_shown_no_difference_at_all() -> None:
     assert mcnemar_power(10, 0.0, 0.0, 0.05) == 0.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(cases=st.integers(6, 300), share=st.floats(0, 1), level=st.floats(0.001, 0.04))
 def test_more_cases_more_agreement_and_a_looser_level_show_smaller_differences(
     cases: int, share: float, level: float

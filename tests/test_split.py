@@ -50,7 +50,7 @@ def test_the_draw_follows_the_seed_and_not_the_order_of_rows() -> None:
 PATIENTS = st.lists(st.tuples(st.integers(1, 4), st.sampled_from("ab")), min_size=12, max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(patients=PATIENTS, seed=st.integers(0, 99), folds=st.sampled_from([None, 2, 4]))
 def test_no_patient_and_no_copy_stands_on_both_sides(
     patients: list[tuple[int, str]], seed: int, folds: int | None
@@ -73,7 +73,7 @@ def test_no_patient_and_no_copy_stands_on_both_sides(
         assert set(partition["label"]) == {"a", "b"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(patients=PATIENTS, seed=st.integers(0, 99))
 def test_each_class_is_held_out_in_the_asked_share_within_one_patient(
     patients: list[tuple[int, str]], seed: int
@@ -117,7 +117,7 @@ def test_a_patient_on_both_sides_is_a_leak() -> None:
         check_split(split, manifest)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shares=st.lists(st.booleans(), min_size=40, max_size=40),
     seed=st.integers(0, 99),
@@ -189,7 +189,7 @@ def test_copies_of_a_published_fold_are_neither_trained_on_nor_reported() -> Non
         check_split(Split(split.table.replace("left out", "train")), manifest)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(patients=PATIENTS, seed=st.integers(0, 99), repeats=st.integers(1, 3), folds=st.sampled_from([2, 3]))
 def test_outer_folds_hold_every_case_out_once_a_repeat_and_inner_ones_never_hold_an_outer_case(
     patients: list[tuple[int, str]], seed: int, repeats: int, folds: int

@@ -39,7 +39,7 @@ def as_spreadsheets_part_it(text: str) -> list[str]:
     return [cell for sep in ",;\t" for row in csv.reader(io.StringIO(text, newline=""), delimiter=sep) for cell in row]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(CELLS, NAMES)
 @example([("=1", "'=1"), ("''", "-3.5"), ("-3", None)], ["+a", "n", "'b"])
 @example([(" ", "a\r\nb"), (None, "\r"), ("NA", "nan")], ["\r", "n", "b"])
@@ -52,7 +52,7 @@ def test_every_text_reads_back_exactly(cells: list[tuple[str | None, str | None]
     pd.testing.assert_frame_equal(again, alone, check_column_type=False)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(CELLS, NAMES)
 @example([("a", "x;=1+1")], ["a", "n", "b"])
 @example([("a", 'x\n ;"=1+1"')], ["a", "n", "b"])
