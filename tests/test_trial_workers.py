@@ -1,0 +1,38 @@
+"""How a study is handed to further processes; that they take its trials is tested with real ones."""
+
+from pathlib import Path
+
+import pytest
+
+from eusml.commands import trial_workers
+from eusml.commands.trial_workers import RecordedStudy, take_trials
+from eusml.errors import ConfigError
+from eusml.ranks import Ranks
+from eusml.tracking.runs import Run
+from eusml.workers import working
+from tests.studies import DEFINED, config, opened
+
+
+def test_processes_of_torchrun_train_each_trial_together_and_start_no_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_workers, "current", lambda: Ranks(0, 2))
+    tuning = opened(tmp_path, config(tune__workers="2"))
+    with working(tmp_path / "workers") as worker:
+        found = RecordedStudy(tuning, Run("run", "0", worker.name), {}, DEFINED, tmp_path)
+        with pytest.raises(ConfigError, match=r"started by torchrun .* tune.workers must be 1 there"):
+            take_trials(found, worker)
+    assert tuning.records()[0].state == "waiting"
+
+
+@pytest.mark.parametrize(("asked", "each"), [(None, 2), ("3", 3)])
+def test_workers_share_the_cores_unless_told_otherwise(
+    asked: str | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_workers, "cores", lambda: 5)
+    given = {"train__threads": asked} if asked else {}
+    space = '{"data.image_size_px": {"choices": [32, 40]}}'
+    tuning = opened(tmp_path, config(tune__workers="2", tune__space=space, **given))
+    errand = trial_workers._errand(RecordedStudy(tuning, Run("run", "0", "w"), {}, DEFINED, tmp_path))
+    assert errand.config.train.threads == each
+    assert {size: cases.images.shape[1:] for size, cases in errand.cases.items()} == {32: (32, 32), 40: (40, 40)}
