@@ -138,14 +138,14 @@ def measure(budgets: dict[Way, int], folder: Path) -> None:
     )
     for way, results in found.items():
         seconds = [answer.seconds for answer, _ in results]
-        reached = [value for _, value in results]
+        aurocs = [value for _, value in results]
         share = "–"
         if ours is not None and way is not ours:
             pairs = zip(found[ours], results, strict=True)
             share = f"{statistics.median(one.seconds / other.seconds for (one, _), (other, _) in pairs):.2f} of it"
         spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
-        each = ", ".join(f"{value:.3f}" for value in reached)
-        print(f"| {way.name} | {budgets[way]} | {spread} | {each} | {statistics.mean(reached):.3f} | {share} |")
+        each = ", ".join(f"{value:.3f}" for value in aurocs)
+        print(f"| {way.name} | {budgets[way]} | {spread} | {each} | {statistics.mean(aurocs):.3f} | {share} |")
 
 
 def _rotated(ways: Sequence[Way], by: int) -> Iterator[Way]:
