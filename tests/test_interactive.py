@@ -138,6 +138,9 @@ def test_opened_from_disk_it_draws_tells_and_asks_nobody(tmp_path: Path) -> None
         opened.goto(file.as_uri())
         opened.locator("#fresh-calibration .scatterlayer").wait_for(state="attached")
         assert opened.locator(".js-plotly-plot").count() == 6
+        buttons = opened.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
+        assert "Reset axes" in buttons
+        assert [button for button in buttons if "Share" in button or "Cloud" in button] == []  # plotly would upload it
         # Traces of the ROC: the diagonal, then curve and diamond of each arm.
         opened.evaluate("Plotly.Fx.hover('test-roc', [{curveNumber: 2, pointNumber: 0}])")
         told = " ".join(opened.locator("#test-roc .hoverlayer tspan").all_text_contents())

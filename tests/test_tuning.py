@@ -236,6 +236,7 @@ def test_a_study_can_be_looked_at(tmp_path: Path) -> None:
     assert "SYNTHETIC" in page
     assert "10 configurations were tried" in page
     assert "<script src" not in page  # it must open where there is no network
+    assert page.count('"showSendToCloud": false') == page.count("Plotly.newPlot(") == 5  # nor upload what it shows
 
 
 def test_a_journal_is_optunas_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from eusml.evaluation import report
 from eusml.evaluation.calibration import reliability
 from eusml.evaluation.captions import MARK
 from eusml.evaluation.figures import COLOURS
+from eusml.plotly_options import PLOTLY_OPTIONS
 
 Figure = dict[str, Any]
 """`data` and `layout`, as plotly takes them."""
@@ -67,7 +68,7 @@ def curves_page(
         parts.append(f"<h2>{part}: {html.escape(report.part_text(part, out_of_fold=out_of_fold))}</h2><div class=row>")
         for kind, figure in figures(arms, table[table["part"] == part], threshold, synthetic=synthetic).items():
             drawn = pio.to_html(
-                figure, {"displaylogo": False}, full_html=False, include_plotlyjs=False, validate=False,
+                figure, dict(PLOTLY_OPTIONS), full_html=False, include_plotlyjs=False, validate=False,
                 div_id=f"{part}-{kind}", default_width=f"{_WIDTH_PX}px", default_height=f"{_HEIGHT_PX}px",
             )  # fmt: skip
             parts.append(drawn)
@@ -207,7 +208,7 @@ def _empty(title: str, n: str, x: str, y: str, *, synthetic: bool) -> Figure:
     layout = {
         "width": _WIDTH_PX,
         "height": _HEIGHT_PX,
-        "title": {"text": f"{title}<br><sub>{n}</sub>", "font": {"size": 15}},
+        "title": {"text": f"{title}<br><sub>{n}</sub>", "font": {"size": 15}, "x": 0.02, "xanchor": "left"},
         "xaxis": {**axis, "title": {"text": x}},
         "yaxis": {**axis, "title": {"text": y}},
         "legend": {"orientation": "h", "y": -0.2},

@@ -9,6 +9,7 @@ import optuna
 from optuna import visualization
 
 from eusml.learning.tuning.study import Tuning
+from eusml.plotly_options import PLOTLY_OPTIONS
 
 
 def study_page(tuning: Tuning, *, synthetic: bool) -> str:
@@ -43,7 +44,7 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
             parts.append(f"<p>Not drawn: {html.escape(str(error))}</p>")
             continue
         figure.update_layout(title=None, margin={"t": 40})  # the heading says it
-        parts.append(figure.to_html(full_html=False, include_plotlyjs=script))
+        parts.append(figure.to_html(config=dict(PLOTLY_OPTIONS), full_html=False, include_plotlyjs=script))
         script = False
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>body {{font-family: sans-serif}}</style>'
     return f"<!doctype html>\n<html><head>{head}</head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
