@@ -29,7 +29,7 @@ from eusml.data.sources import read_cases
 from eusml.data.split import inner_folds, make_split
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases, fold_value, shortened
 
-ROUNDS, TRIALS = 3, 8
+ROUNDS, TRIALS = 2, 8
 QUICK = Path("experiments/quick.yaml")
 SETTINGS = {
     "arms": '[{"name": "resnet34", "arch": "resnet34", "epochs": 120}]',
