@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 from torchvision import models
 
 from benchmarks.peers.images import write_images
-from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, train_into
+from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, rotated, train_into
 from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Work
 
 AIM = 0.90
@@ -128,7 +128,7 @@ def measure(budgets: dict[Way, int], folder: Path) -> None:
     """Print the table."""
     found: dict[Way, list[tuple[Answer, float]]] = {way: [] for way in budgets}
     for number, seed in enumerate(SEEDS):
-        for way in _rotated(list(budgets), number):
+        for way in rotated(list(budgets), number):
             answer, reached = trained(way, seed, budgets[way], folder)
             found[way].append((answer, reached))
             print(f"seed {seed}, {way.name}: {answer.seconds:.1f} s, AUROC {reached:.3f}", file=sys.stderr, flush=True)
@@ -146,12 +146,6 @@ def measure(budgets: dict[Way, int], folder: Path) -> None:
         spread = f"{statistics.median(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})"
         each = ", ".join(f"{value:.3f}" for value in aurocs)
         print(f"| {way.name} | {budgets[way]} | {spread} | {each} | {statistics.mean(aurocs):.3f} | {share} |")
-
-
-def _rotated(ways: Sequence[Way], by: int) -> Iterator[Way]:
-    start = by % len(ways)
-    yield from ways[start:]
-    yield from ways[:start]
 
 
 def main(words: Sequence[str]) -> None:

@@ -1,18 +1,16 @@
-import io
 import threading
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import nn
 
 from eusml.config import Arch
 from eusml.data.images import Preparation
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec
-from eusml.learning.explain import MIN_OVERLAY_SIDE_PX, grad_cam, overlay_png
+from eusml.learning.explain import MIN_OVERLAY_SIDE_PX, grad_cam, overlay
 from eusml.learning.model import build_network, empty_network
 
 NORMALISATION = Normalisation((0.4,), (0.2,))
@@ -230,29 +228,22 @@ def test_who_asks_and_who_explains_at_the_same_time_do_not_see_one_another() -> 
     assert np.array_equal(found[0], heat)
 
 
-def opened(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.format == "PNG"
-        assert image.mode == "RGB"
-        return np.asarray(image)
-
-
 @pytest.mark.parametrize(("side", "shown"), [(48, 288), (64, 256), (224, 448), (256, 256), (300, 300)])
 def test_overlay_is_large_enough_to_be_seen(side: int, shown: int) -> None:
-    assert opened(overlay_png(picture(side), np.zeros((side, side), np.float32))).shape == (shown, shown, 3)
+    assert overlay(picture(side), np.zeros((side, side), np.float32)).shape == (shown, shown, 3)
     assert shown >= MIN_OVERLAY_SIDE_PX
 
 
 def test_overlay_without_heat_is_the_image() -> None:
     image = picture(128)
-    shown = opened(overlay_png(image, np.zeros(image.shape, np.float32)))
+    shown = overlay(image, np.zeros(image.shape, np.float32))
     assert np.array_equal(shown[::2, ::2], np.repeat(image[..., None], 3, axis=2))
 
 
 def test_overlay_colours_what_is_hot() -> None:
     heat = np.zeros((256, 256), np.float32)
     heat[:100, 150:] = 1
-    shown = opened(overlay_png(np.full((256, 256), 128, np.uint8), heat)).astype(int)
+    shown = overlay(np.full((256, 256), 128, np.uint8), heat).astype(int)
     colourful = np.ptp(shown, axis=2) > 20
     assert colourful[:99, 151:].all()
     assert not colourful[102:].any()
@@ -262,7 +253,7 @@ def test_overlay_colours_what_is_hot() -> None:
 
 def test_overlay_says_that_it_is_synthetic() -> None:
     image, heat = picture(64), np.zeros((64, 64), np.float32)
-    plain, marked = opened(overlay_png(image, heat)), opened(overlay_png(image, heat, "SYNTHETIC"))
+    plain, marked = overlay(image, heat), overlay(image, heat, "SYNTHETIC")
     changed = (plain != marked).any(axis=2)
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     assert rows.max() < 0.2 * len(plain)
@@ -273,5 +264,5 @@ def test_overlay_says_that_it_is_synthetic() -> None:
 
 
 def test_a_long_label_is_made_to_fit() -> None:
-    marked = opened(overlay_png(np.full((64, 64), 200, np.uint8), np.zeros((64, 64), np.float32), "SYNTHETIC " * 4))
+    marked = overlay(np.full((64, 64), 200, np.uint8), np.zeros((64, 64), np.float32), "SYNTHETIC " * 4)
     assert (marked[:3, -4:] == 200).all()

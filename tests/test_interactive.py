@@ -14,6 +14,7 @@ from eusml.evaluation import interactive
 from eusml.evaluation.calibration import reliability
 from eusml.evaluation.comparison import side_by_side
 from eusml.evaluation.metrics import evaluate_answers
+from tests.browser import opened_from_disk
 from tests.conftest import answers
 
 SETTINGS = EvaluateConfig(bootstrap_samples=100)
@@ -120,22 +121,11 @@ def test_no_case_is_named_and_a_name_cannot_end_the_script() -> None:
 @pytest.mark.browser
 @pytest.mark.slow
 def test_opened_from_disk_it_draws_tells_and_asks_nobody(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
     file = tmp_path / "page.html"
     file.write_text(page(), encoding="utf-8")
     assert file.stat().st_size < 6e6
-    asked: list[str] = []
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-background-networking"]
-        )
-        opened = browser.new_page(viewport={"width": 1500, "height": 1250})
-        opened.on("request", lambda request: asked.append(request.url))
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
-        opened.goto(file.as_uri())
+    with opened_from_disk(file, 1500, 1250) as found:
+        opened = found.page
         opened.locator("#fresh-calibration .scatterlayer").wait_for(state="attached")
         assert opened.locator(".js-plotly-plot").count() == 6
         buttons = opened.locator(".modebar-btn").evaluate_all("all => all.map(one => one.dataset.title)")
@@ -145,10 +135,9 @@ def test_opened_from_disk_it_draws_tells_and_asks_nobody(tmp_path: Path) -> None
         opened.evaluate("Plotly.Fx.hover('test-roc', [{curveNumber: 2, pointNumber: 0}])")
         told = " ".join(opened.locator("#test-roc .hoverlayer tspan").all_text_contents())
         opened.screenshot(path=str(tmp_path / "page.png"))
-        browser.close()
     metrics = evaluate_answers(ARMS["resnet34"], SETTINGS)
     for name in ("sensitivity", "specificity", "ppv"):
         estimate = metrics.estimates[name]
         assert f"{estimate.count}/{estimate.total} = {estimate.value:.3f}" in told
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-    assert errors == []
+    assert found.asked == []
+    assert found.said == []

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from eusml.commands import trial_workers
+from eusml.commands import trial_workers, tune
 from eusml.commands.trial_workers import RecordedStudy, take_trials
 from eusml.errors import ConfigError
+from eusml.learning.tuning import study
 from eusml.ranks import Ranks
 from eusml.tracking.runs import Run
 from eusml.workers import working
-from tests.studies import DEFINED, config, opened
+from tests.studies import config, made_up, opened, worked
 
 
 def test_processes_of_torchrun_train_each_trial_together_and_start_no_workers(
@@ -19,7 +20,7 @@ def test_processes_of_torchrun_train_each_trial_together_and_start_no_workers(
     monkeypatch.setattr(trial_workers, "current", lambda: Ranks(0, 2))
     tuning = opened(tmp_path, config(tune__workers="2"))
     with working(tmp_path / "workers") as worker:
-        found = RecordedStudy(tuning, Run("run", "0", worker.name), {}, DEFINED, tmp_path)
+        found = RecordedStudy(tuning, Run("run", "0", worker.name), {})
         with pytest.raises(ConfigError, match=r"started by torchrun .* tune.workers must be 1 there"):
             take_trials(found, worker)
     assert tuning.records()[0].state == "waiting"
@@ -33,6 +34,22 @@ def test_workers_share_the_cores_unless_told_otherwise(
     given = {"train__threads": asked} if asked else {}
     space = '{"data.image_size_px": {"choices": [32, 40]}}'
     tuning = opened(tmp_path, config(tune__workers="2", tune__space=space, **given))
-    errand = trial_workers._errand(RecordedStudy(tuning, Run("run", "0", "w"), {}, DEFINED, tmp_path))
+    errand = trial_workers._errand(RecordedStudy(tuning, Run("run", "0", "w"), {}))
     assert errand.config.train.threads == each
     assert {size: cases.images.shape[1:] for size, cases in errand.cases.items()} == {32: (32, 32), 40: (40, 40)}
+
+
+def test_a_study_whose_last_worker_is_gone_is_recorded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def waits(seconds: float) -> None:
+        raise AssertionError("nobody will record it, and so nobody is to be waited for")
+
+    recorded: list[str] = []
+    monkeypatch.setattr(study, "fold_value", made_up)
+    tuning = opened(tmp_path, config(tune__trials="2"))
+    worked(tuning, tmp_path)  # by a worker that has ended
+    monkeypatch.setattr(tune, "_record", lambda found, *rest: recorded.append(found.run.run_id))
+    monkeypatch.setattr(tune.time, "sleep", waits)
+    with working(tmp_path / "workers") as worker:
+        tune._finish(RecordedStudy(tuning, Run("run", "0", worker.name), {}), None, "key", worker)
+        assert recorded == ["run"]
+    assert tuning.recall("recorded") == "2"

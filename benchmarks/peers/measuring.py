@@ -10,8 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.peers.work import Answer, Setting, Work
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 """Of the project; modules are run from there."""
@@ -105,7 +108,7 @@ def in_turns(
     """
     outcomes: dict[Entry, list[Outcome]] = {entry: [] for entry in entries}
     for number in range(rounds):
-        for entry in _rotated(entries, number):
+        for entry in rotated(entries, number):
             outcome = train_once(entry, work)
             outcomes[entry].append(outcome)
             who = f"round {number + 1}, {entry.arch}, {entry.contestant.name}, {entry.setting}"
@@ -113,7 +116,8 @@ def in_turns(
     return outcomes
 
 
-def _rotated(entries: Sequence[Entry], by: int) -> Iterator[Entry]:
-    start = by % max(len(entries), 1)
-    yield from entries[start:]
-    yield from entries[:start]
+def rotated(contestants: Sequence[T], by: int) -> Iterator[T]:
+    """All of them, so many places further on."""
+    start = by % max(len(contestants), 1)
+    yield from contestants[start:]
+    yield from contestants[:start]

@@ -3,20 +3,18 @@
 Only where pictures may be shown.
 """
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 
 from eusml.commands.reported import Reported
+from eusml.data.images import encode_png
 from eusml.evaluation.captions import captioned
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
-from eusml.learning.explain import grad_cam, overlay_png
+from eusml.learning.explain import grad_cam, overlay
 from eusml.tables import to_csv_text
 from eusml.tracking import runs
 from eusml.tracking.reading import FAILURES
@@ -54,10 +52,9 @@ def log_failures(
         for rank, (row, file) in enumerate(zip(worst.index, files, strict=True)):
             image, called = cases[part].images[row], int(worst["y_pred"][row])
             heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), called)
-            overlay = overlay_png(image, heat, "SYNTHETIC" if spec.synthetic else "")
-            (folder / file).write_bytes(overlay)
+            picture = overlay(image, heat, "SYNTHETIC" if spec.synthetic else "")
+            (folder / file).write_bytes(encode_png(picture))
             if rank < STEPS:
-                picture = np.asarray(Image.open(io.BytesIO(overlay)))
                 said = f"probability of {names[1]} {worst['y_score'][row]:.3f}"
                 caption = f"{rank + 1}. {names[1 - called]}, called {names[called]}: {said}. Warm: where it looked."
                 run.image(captioned(picture, caption, synthetic=spec.synthetic), "misclassified", rank)

@@ -82,10 +82,15 @@ def fitted_model(
     images = _training_images(job, study, config)
     make_deterministic(settings.threads)  # now, because the number of threads is part of the key
     fit_key = fingerprint("fit", _inputs(study, config), LAYERS)
-    # What is served can change without a weight changing: the model is then recorded anew and not trained anew.
     pictures = keep and settings.online.enabled and shows_images(config, synthetic=manifest.synthetic)
-    inputs = {"fit": fit_key, "served": served, "keep": keep, "calibrator": calibrator and calibrator.key}
-    inputs |= {"pictures": pictures}
+    # What is served or shown can change without a weight changing: it is then recorded anew and not trained anew.
+    inputs = {
+        "fit": fit_key,
+        "served": served,
+        "keep": keep,
+        "calibrator": calibrator and calibrator.key,
+        "pictures": pictures,
+    }
     key = fingerprint("train", inputs, (*LAYERS, "tracking"))
     folder = job.work_dir / "train" / fit_key[:16]
     tags = runs.common_tags(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eusml.commands.terminal import say
 from eusml.config import Config, with_settings
@@ -35,9 +35,6 @@ class RecordedStudy:
     run: runs.Run
     tags: Mapping[str, str]
     """Of every run that is part of it."""
-    definition: Mapping[str, object]
-    folder: Path
-    """Of the journal."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class _Errand:
     """By side of the images, pixels."""
     folds: "Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]"
     name: str
-    definition: Mapping[str, object]
+    definition: dict[str, Any]
     folder: Path
     run: runs.Run
     tags: Mapping[str, str]
@@ -94,8 +91,8 @@ def _errand(found: RecordedStudy) -> _Errand:
         cases={size: inner.cases(size) for size in sizes},
         folds=inner.folds,
         name=found.tuning.name,
-        definition=found.definition,
-        folder=found.folder,
+        definition=found.tuning.definition,
+        folder=found.tuning.folder,
         run=found.run,
         tags=found.tags,
     )
@@ -130,7 +127,7 @@ def _work(errand: _Errand) -> None:
     try:
         store.connect()
         inner = InnerFolds(errand.cases.__getitem__, errand.folds)
-        tuning = open_tuning(errand.config, inner, errand.name, dict(errand.definition), errand.folder)
+        tuning = open_tuning(errand.config, inner, errand.name, errand.definition, errand.folder)
         with working(errand.config.work_dir / "workers") as worker:
             _take(tuning, errand.run, errand.tags, worker)
     except EusmlError as error:

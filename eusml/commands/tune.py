@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -81,7 +80,7 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     )
     marks = {tag: value for tag, value in tags.items() if tag != runs.STAGE}
     study_run = _study_run(job, tuning, label, {**tags, "eusml.study": name})
-    found = RecordedStudy(tuning, study_run, marks, defined, _journal_folder(job, name))
+    found = RecordedStudy(tuning, study_run, marks)
     take_trials(found, job.worker)
     best = tuning.best().settings
     _finish(found, study, key, job.worker)
@@ -93,11 +92,8 @@ def open_study(job: Job, study: StudyData, arm: str, config: Config) -> Tuning:
     """The arm's study, made if there is none; no trial is run."""
     defined = definition(study, config)
     name = study_name(defined, arm, config)
-    return open_tuning(config, _inner(job, study, config), name, defined, _journal_folder(job, name))
-
-
-def _journal_folder(job: Job, name: str) -> Path:
-    return job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    folder = job.work_dir / "tune" / hashlib.sha256(name.encode()).hexdigest()[:16]
+    return open_tuning(config, _inner(job, study, config), name, defined, folder)
 
 
 def study_name(defined: Mapping[str, Any], arm: str, config: Config) -> str:

@@ -163,7 +163,7 @@ def cut_region(picture: Picture, box: Box | None, name: str) -> tuple[Picture, B
 
 
 def encode_png(image: "NDArray[np.uint8]", metadata: "Mapping[str, str] | None" = None) -> bytes:
-    """Grey uint8 [H, W] to a PNG file with text metadata."""
+    """Grey uint8 [H, W], or RGB [H, W, 3], to a PNG file with text metadata."""
     assert image.dtype == np.uint8
     info = PngImagePlugin.PngInfo()
     for key, value in (metadata or {}).items():

@@ -6,7 +6,6 @@ image, and never which outline. Nor does it say that the network was right.
 """
 
 import copy
-import io
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -60,8 +59,8 @@ def grad_cam(
     return np.asarray(np.clip(heat.numpy() / peak, 0, 1), dtype=np.float32)
 
 
-def overlay_png(image: "NDArray[np.uint8]", heat: "NDArray[np.float32]", label: str = "") -> bytes:
-    """The image in grey with the heat in colour over it, as a PNG file (RGB).
+def overlay(image: "NDArray[np.uint8]", heat: "NDArray[np.float32]", label: str = "") -> "NDArray[np.uint8]":
+    """The image in grey with the heat in colour over it, uint8 [H, W, 3].
 
     Small images are enlarged by a whole number, so that a person sees something. The colours (inferno, by N. Smith and
     S. van der Walt) grow evenly lighter with the heat, also for the colour-blind and in a grey print.
@@ -81,7 +80,7 @@ def overlay_png(image: "NDArray[np.uint8]", heat: "NDArray[np.float32]", label: 
     coloured = cv2.applyColorMap(np.rint(warm * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
     weight = _HEAT_WEIGHT * warm[..., None]
     mixed = np.rint((1 - weight) * grey[..., None] + weight * coloured).astype(np.uint8)
-    return _png(_labelled(mixed, label))
+    return _labelled(mixed, label)
 
 
 def _twin(network: nn.Module) -> nn.Module:
@@ -106,11 +105,3 @@ def _labelled(picture: "NDArray[np.uint8]", label: str) -> "NDArray[np.uint8]":
     cv2.rectangle(marked, (0, 0), (long + 8, tall + below + 8), (0, 0, 0), cv2.FILLED)
     cv2.putText(marked, label, (4, tall + 4), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return marked
-
-
-def _png(picture: "NDArray[np.uint8]") -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()

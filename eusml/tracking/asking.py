@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eusml.data.boxes import Box
-from eusml.data.images import Picture, prepare_picture, read_picture
+from eusml.data.images import Picture, encode_png, prepare_picture, read_picture
 from eusml.data.quality import quality_warnings, region_size
 from eusml.evaluation.conformal import prediction_sets
 from eusml.learning.batches import Normalisation
 from eusml.learning.bundle import Bundle
-from eusml.learning.explain import grad_cam, overlay_png
+from eusml.learning.explain import grad_cam, overlay
 from eusml.tracking.options import Options
 
 if TYPE_CHECKING:
@@ -130,4 +130,4 @@ class Asked:
     def _explanation(self, image: "NDArray[np.uint8]", target: int) -> str:
         spec = self.bundle.spec
         heat = grad_cam(self.bundle.network, image, Normalisation(spec.mean, spec.std), target)
-        return base64.b64encode(overlay_png(image, heat, "SYNTHETIC MODEL" if spec.synthetic else "")).decode()
+        return base64.b64encode(encode_png(overlay(image, heat, "SYNTHETIC MODEL" if spec.synthetic else ""))).decode()

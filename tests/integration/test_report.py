@@ -6,6 +6,7 @@ from typing import Any
 import mlflow
 import pytest
 
+from tests.browser import opened_from_disk
 from tests.integration.conftest import Place
 
 pytestmark = [pytest.mark.slow]
@@ -36,29 +37,19 @@ def test_main_ends_with_a_report(report: Path) -> None:
 @pytest.mark.browser
 def test_a_person_reads_it_from_disk(report: Path) -> None:
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
 
-    said: list[str] = []
-    asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-background-networking"]
-        )
-        page = browser.new_page(viewport={"width": 1200, "height": 900})
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto((report / "report.html").as_uri())
+    with opened_from_disk(report / "report.html", 1200, 900) as opened:
+        page = opened.page
         _every_section_is_reached(page)
         found: Any = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
-        narrow = browser.new_page(viewport={"width": 390, "height": 800})
+        narrow = page.context.new_page()
+        narrow.set_viewport_size({"width": 390, "height": 800})
         narrow.goto((report / "report.html").as_uri())
         assert narrow.evaluate("document.documentElement.scrollWidth") <= 390  # nothing sticks out on a telephone
         pdf = page.pdf(prefer_css_page_size=True)
-        browser.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert opened.said == []
+    assert opened.asked == []
     assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") < 60
 
 

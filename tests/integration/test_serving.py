@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from eusml.data.images import decode, encode_png
+from tests.browser import chromium
 from tests.dicom_files import dataset, ramp, written
 from tests.integration.conftest import BIN, Place
 from tests.integration.serving import free_port, served_model, server
@@ -136,7 +137,6 @@ def test_a_request_that_is_none_gets_422_and_one_sentence(served: str, body: dic
 
 @pytest.mark.browser
 def test_a_person_sees_runs_and_result_table_in_the_ui(finished: Place, tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
 
     client = mlflow.MlflowClient(tracking_uri=finished.environment["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("tiny")
@@ -146,11 +146,8 @@ def test_a_person_sees_runs_and_result_table_in_the_ui(finished: Place, tmp_path
     with (
         server(finished, port, "/health", "ui", "-p", str(port), "--backend-store-uri",
                finished.environment["MLFLOW_TRACKING_URI"]) as ui,
-        sync_playwright() as playwright,
+        chromium() as browser,
     ):  # fmt: skip
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-background-networking"]
-        )
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
         page.goto(f"{ui.base}/#/experiments/{experiment.experiment_id}/runs/{run.info.run_id}")
         page.get_by_text("sensitivity").first.wait_for(timeout=60_000)
@@ -158,4 +155,3 @@ def test_a_person_sees_runs_and_result_table_in_the_ui(finished: Place, tmp_path
         page.screenshot(path=str(tmp_path / "run.png"))
         page.goto(f"{ui.base}/#/experiments/{experiment.experiment_id}/runs")
         page.get_by_text("tiny: main").first.wait_for(timeout=60_000)
-        browser.close()

@@ -11,6 +11,7 @@ import mlflow
 import pytest
 
 from eusml.tracking.ui import look
+from tests.browser import chromium
 from tests.integration.conftest import Place
 from tests.integration.serving import free_port, server
 
@@ -82,14 +83,8 @@ class Person:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-background-networking"]
-        )
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from eusml.learning.tuning.pruning import epoch_pruner, worse_fold_by_fold
 from eusml.learning.tuning.retry import ERROR, FOLD_VALUES, RECORDED_AS, WORKER, repeat, repeat_lost_trials
 from eusml.learning.tuning.sampler import SeededPerTrial
 from eusml.learning.tuning.space import starting_point, suggest, values_of
-from eusml.learning.tuning.storage import DEFAULT, open_study
+from eusml.learning.tuning.storage import DEFAULT, DEFINITION, open_study
 from eusml.workers import Worker
 
 _POLL_S = 0.5
@@ -71,11 +71,18 @@ class Tuning:
     inner: InnerFolds
     is_new: bool
     """Whether this process made the study."""
+    folder: Path
+    """Of the journal."""
 
     @property
     def name(self) -> str:
         """Of the study."""
         return self.study.study_name
+
+    @property
+    def definition(self) -> dict[str, Any]:
+        """What must be equal for trials to belong to it."""
+        return dict(self.study.user_attrs[DEFINITION])
 
     def records(self) -> list[TrialRecord]:
         """All trials, by number."""
@@ -232,7 +239,7 @@ def open_tuning(config: Config, inner: InnerFolds, name: str, definition: dict[s
         epoch_pruner(settings, epochs),
         "maximize" if settings.metric in MAXIMISED else "minimize",
     )
-    return Tuning(study, config, inner, is_new)
+    return Tuning(study, config, inner, is_new, folder)
 
 
 def _number(value: float | None) -> float:
