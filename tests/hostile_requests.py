@@ -175,7 +175,7 @@ def _whole() -> list[HostileRequest]:
         _params("error_rate NaN", 422, "must lie between 0 and 1", error_rate=float("nan")),
         _params("error_rate Infinity", 422, "must lie between 0 and 1", error_rate=float("inf")),
         _params("unknown params", 422, "unknown params; there are error_rate, explain, tta", tta_views=4),
-        _params("tta of 400 digits", 422, "tta must be 1, 4 or 8", tta=10**400),
+        _params("tta of 400 digits", 422, "tta must be 1, 2, 4 or 8", tta=10**400),
     ]  # fmt: skip
 
 

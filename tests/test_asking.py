@@ -142,7 +142,7 @@ def test_a_bad_row_says_why_and_the_others_are_answered(model: ServedModel, row:
         ([{"image": PNG}] * (MAX_ROWS + 1), {}, f"found {MAX_ROWS + 1}"),
         ([{"image": PNG}], {"error_rate": 0.0}, "error_rate must lie between 0 and 1"),
         ([{"image": PNG}], {"error_rate": float("nan")}, "error_rate must lie between 0 and 1"),
-        ([{"image": PNG}], {"tta": 3}, "tta must be 1, 4 or 8"),
+        ([{"image": PNG}], {"tta": 3}, "tta must be 1, 2, 4 or 8"),
         ([{"image": PNG}], {"tta": 10**400}, f"found {10**15}..."),
     ],
 )

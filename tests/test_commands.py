@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from eusml.commands.evaluate import Reported, predictions, read_predictions
-from eusml.commands.train import say_what_arms_have
+from eusml.commands.train import say_of_unlearnt_turns, say_what_arms_have
 from eusml.config import DataConfig, PhantomConfig, load_config
 from eusml.data.prepare import prepare
 from eusml.data.sources import phantom_cohort
@@ -53,3 +53,20 @@ def test_who_trains_another_network_than_the_arm_of_its_name_is_told(capsys: pyt
     say_what_arms_have(load_config(quick, {"train.epochs": "120"}))
     say_what_arms_have(load_config(Path("experiments/paper.yaml"), {}))
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_said"),
+    [
+        ({"evaluate.views": "4", "train.offline": "false"}, True),
+        ({"evaluate.views": "8", "augment.rotation_limit_deg": "20"}, True),
+        ({"evaluate.views": "4", "train.offline": "false", "train.online.enabled": "true"}, False),
+        ({"evaluate.views": "4"}, False),
+        ({"evaluate.views": "2", "train.offline": "false"}, False),
+    ],
+)
+def test_who_asks_about_turns_that_are_not_learnt_is_told(
+    settings: dict[str, str], is_said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    say_of_unlearnt_turns("resnet34", load_config(None, settings))
+    assert ("evaluate.views=1 or 2 would fit" in capsys.readouterr().out) == is_said

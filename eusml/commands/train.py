@@ -9,6 +9,8 @@ from eusml.commands.tune import settled
 from eusml.config import Config, flatten
 from eusml.tracking import runs
 
+_QUARTER_DEG = 90.0
+
 
 def run(config: Config) -> None:
     """Train what `train` describes, as an MLflow run of its own."""
@@ -33,4 +35,22 @@ def say_what_arms_have(config: Config) -> None:
 
 def trained_model(job: Job, study: StudyData, arm: str, config: Config) -> TrainedModel:
     """The model of one arm, to be measured, registered and served."""
+    say_of_unlearnt_turns(arm, config)
     return fitted_model(job, study, arm, config, keep=True, calibrator=calibrator(job, study, arm, config))
+
+
+def say_of_unlearnt_turns(arm: str, config: Config) -> None:
+    """Say so where a network will be asked about quarter turns and learns from images that all stand upright."""
+    if config.evaluate.views >= 4 and not _learns_turns(config):
+        say(
+            f"  {arm} will be asked about quarter turns (evaluate.views={config.evaluate.views}), and learns from "
+            "images that are not turned that far: evaluate.views=1 or 2 would fit"
+        )
+
+
+def _learns_turns(config: Config) -> bool:
+    """Whether images stand any way up in training, by either augmentation."""
+    online, offline = config.train.online, config.augment
+    is_drawn = online.enabled and online.rotation_limit_deg >= _QUARTER_DEG
+    has_copies = config.train.offline and "rotation" in offline.operations
+    return is_drawn or (has_copies and offline.rotation_limit_deg >= _QUARTER_DEG)

@@ -91,7 +91,8 @@ class OnlineConfig(Section):
 
     enabled: bool = False
     rotation_limit_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
-    """Angles are drawn uniformly from ± this, degrees."""
+    """Angles are drawn uniformly from ± this, degrees: all there are, for the clock angle of an EUS probe is arbitrary.
+    That of a probe on the skin is not, and shadows fall downwards: there a small limit keeps what they tell."""
     flip: bool = True
     """Mirror every second image, on average."""
     scale_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.15
@@ -173,9 +174,10 @@ class EvaluateConfig(Section):
 
     threshold: Fraction = 0.5
     """A case counts as positive when its probability is at least this; fixed beforehand, not tuned."""
-    views: Literal[1, 4, 8] = 1
-    """Average the probabilities of the image in this many orientations: as it is, its quarter turns, and their mirror
-    images. The probe's clock angle is arbitrary on EUS, so no orientation is the right one; costs as many passes."""
+    views: Literal[1, 2, 4, 8] = 1
+    """Average the probabilities of the image in this many orientations: as it is (1) and mirrored left to right (2),
+    its quarter turns (4) and these mirrored (8). The clock angle of an EUS probe is arbitrary, so no orientation is the
+    right one; that of a probe on the skin is not: 1 or 2. Costs as many passes."""
     interval: IntervalMethod = "adjusted_wald"
     """Interval that goes with every proportion; the other three are tabled beside it."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95

@@ -47,7 +47,7 @@ class ModelSpec:
     negative_class: str
     threshold: float
     views: int
-    """Orientations that an answer is the mean of: 1, 4 or 8."""
+    """Orientations that an answer is the mean of: 1, 2, 4 or 8."""
     synthetic: bool
     """Trained on synthetic images: says nothing about patients."""
     weights_sha256: str = ""

@@ -39,6 +39,6 @@ def batched_scores(
 
 
 def turned(images: torch.Tensor, count: int) -> list[torch.Tensor]:
-    """[N, 1, S, S] in `count` orientations: as it is (1), its quarter turns (4), and their mirror images (8)."""
-    turns = [images.rot90(quarter, (2, 3)) for quarter in range(min(count, 4))]
-    return turns + [turn.flip(3) for turn in turns] if count == 8 else turns
+    """[N, 1, S, S] in `count` orientations: as it is (1) and mirrored (2), its quarter turns (4) and theirs (8)."""
+    turns = [images.rot90(quarter, (2, 3)) for quarter in range(4 if count >= 4 else 1)]
+    return turns + [turn.flip(3) for turn in turns] if count in (2, 8) else turns

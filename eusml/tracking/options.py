@@ -15,4 +15,4 @@ class Options:
     explain: bool = False
     """Show where the network looked, as a PNG."""
     views: int = 0
-    """Orientations that the answer is the mean of, 1, 4 or 8; 0 means as the model was evaluated."""
+    """Orientations that the answer is the mean of, 1, 2, 4 or 8; 0 means as the model was evaluated."""

@@ -40,7 +40,7 @@ MAX_CASE_ID_CHARS = 200
 _EXCERPT_CHARS = 16
 _COLUMNS = ("image", "box", "case_id")
 _PARAMS = ("error_rate", "explain", "tta")
-_VIEWS = (0, 1, 4, 8)
+_VIEWS = (0, 1, 2, 4, 8)
 _EXPECTED = "expected rows with a column image (base64 of the file), optionally box and case_id"
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class ServedModel(PythonModel):
         Args:
             context: unused.
             model_input: rows with `image` and optionally `box` and `case_id`, in any form that MLflow takes.
-            params: `error_rate` of the prediction sets, `explain` and `tta` (orientations, 1, 4 or 8).
+            params: `error_rate` of the prediction sets, `explain` and `tta` (orientations, 1, 2, 4 or 8).
 
         Returns:
             Per row the fields of `Asked.answer`, and `case_id` as it came. A row that cannot be read has its reason in
@@ -116,7 +116,7 @@ def _options(params: Mapping[str, Any]) -> Options:
     if not 0 < error_rate < 1:
         raise RefusedRequest(f"params.error_rate must lie between 0 and 1, found {error_rate}")
     if views not in _VIEWS:
-        raise RefusedRequest(f"params.tta must be 1, 4 or 8, or 0 for that of the evaluation; found {_excerpt(views)}")
+        raise RefusedRequest(f"params.tta must be 1, 2, 4 or 8, or 0 for the evaluation's own; found {_excerpt(views)}")
     return Options(error_rate, bool(params.get("explain", Options.explain)), views)
 
 
