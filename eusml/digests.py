@@ -34,7 +34,7 @@ def _tells_only(file: Path) -> bool:
 def code_digest(stage: str, *layers: str) -> str:
     """SHA-256 over the source of some of eusml's layers (`"data"`, `"learning"`, …) and of a stage's command."""
     root = Path(__file__).parent
-    files = [root / f"{name}.py" for name in ("errors", "digests", "files", "tables", "runtime", "ranks")]
+    files = [root / f"{name}.py" for name in ("errors", "digests", "files", "sentences", "tables", "runtime", "ranks")]
     command = root / "commands" / f"{stage}.py"
     files += [command] if command.is_file() else []
     for layer in ("config", *layers):

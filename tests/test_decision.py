@@ -62,7 +62,8 @@ def test_every_rule_is_shown_with_its_figures_whoever_reads() -> None:
         "eusml-phantom-resnet34 version 4: refused",
     ]
     known = json.loads(decision.json())
-    assert known["rules"][1] == {"rule": "cap", "passed": False, "why": "0.3 is above 0.2", "figures": {"value": None}}
+    assert known["rules"][1] == {"rule": "cap", "passed": False, "why": "0.3 is above 0.2", "figures": {"value": None},
+                                 "said": {"text": "0.3 is above 0.2"}}  # fmt: skip
     assert known["policy"] == {"margin": 0.05}
     assert decision.digest == hashlib.sha256(decision.json().encode()).hexdigest()
 

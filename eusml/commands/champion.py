@@ -16,6 +16,7 @@ from eusml.evaluation import champion_rules as rules
 from eusml.evaluation.decision import Decision
 from eusml.evaluation.rules import RuleResult
 from eusml.learning.bundle import Bundle
+from eusml.sentences import Sentence, sentence
 from eusml.tracking import history, versions
 
 
@@ -29,9 +30,11 @@ class Champion:
     """None where there is none, or where it was deleted since."""
 
     @property
-    def label(self) -> str:
+    def label(self) -> Sentence:
         """For people."""
-        return f"version {self.entry.after}" if self.entry else "no version"
+        if self.entry is None:
+            return sentence("whys.no_version", "no version")
+        return sentence("whys.version", "version {version}", version=self.entry.after)
 
 
 def champion_of(known: history.History | None) -> Champion:
@@ -74,23 +77,34 @@ def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion
     other cases could not be compared.
     """
     if champion.entry is None:
-        return [rules.no_champion("there is no champion yet")]
+        return [rules.no_champion(sentence("whys.no_champion", "there is no champion yet"))]
     if candidate.version is not None and candidate.version.version == champion.entry.after:
         return []
     if champion.version is None:
-        return [rules.no_champion(f"{champion.label}, the champion by the history, was deleted, so none is left")]
+        template = "{champion}, the champion by the history, was deleted, so none is left"
+        return [rules.no_champion(sentence("whys.champion_deleted", template, champion=champion.label))]
     try:
         bundle = versions.verified_bundle(champion.version, champion.entry.files_sha256)
     except (CheckpointError, TrackingError) as error:
-        return [rules.champion_cannot_be_asked(f"{champion.label} is not sound, roll it back first: {error}")]
+        template = "{champion} is not sound, roll it back first: "
+        why = sentence("whys.champion_unsound", template, champion=champion.label, quoted=str(error))
+        return [rules.champion_cannot_be_asked(why)]
     ours, theirs = candidate.evaluation.model.bundle.spec, bundle.spec
     if (ours.positive_class, ours.negative_class) != (theirs.positive_class, theirs.negative_class):
-        asks = f"{theirs.positive_class} against {theirs.negative_class}"
-        return [rules.champion_cannot_be_asked(f"{champion.label} answers another question: {asks}")]
+        why = sentence(
+            "whys.other_question",
+            "{champion} answers another question: {positive} against {negative}",
+            champion=champion.label,
+            positive=theirs.positive_class,
+            negative=theirs.negative_class,
+        )
+        return [rules.champion_cannot_be_asked(why)]
     try:
         cases = deciding_cases(job, study, candidate.part, theirs.preparation)
     except DataError as error:
-        return [rules.champion_cannot_be_asked(f"the cases cannot be prepared for {champion.label}: {error}")]
+        template = "the cases cannot be prepared for {champion}: "
+        why = sentence("whys.not_prepared", template, champion=champion.label, quoted=str(error))
+        return [rules.champion_cannot_be_asked(why)]
     trained_on = versions.trained_on(champion.version)
     seen = None if trained_on is None else rules.overlap(trained_on, cases.table)
     first = rules.not_trained_on(seen, champion.label)

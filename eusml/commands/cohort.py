@@ -7,7 +7,7 @@ from eusml.commands.job import Job
 from eusml.commands.terminal import progress, say
 from eusml.config import Config, DataConfig
 from eusml.data.audit import audit
-from eusml.data.findings import Audit, load_audit, save_audit
+from eusml.data.findings import Audit, audit_record, load_audit, save_audit
 from eusml.data.ingest import ingest
 from eusml.data.manifest import Cases, two_classes
 from eusml.data.prepare import Prepared, assemble, load, prepare, save
@@ -16,6 +16,7 @@ from eusml.digests import fingerprint
 from eusml.evaluation.audit_page import audit_page
 from eusml.files import written_whole
 from eusml.tracking import runs
+from eusml.tracking.selection import AUDIT_FILE
 
 LAYERS = ("data",)
 _AUDIT, _PAGE = "audit.json", "audit.html"
@@ -100,6 +101,7 @@ def _folder(job: Job, cases: Cases, settings: DataConfig) -> Path:
 def _log_audit(run: runs.Run, found: Audit, cases: Cases, pages: Path, *, images: bool) -> None:
     run.table(found.table(), "audit/findings.csv")
     run.table(found.flow, "audit/flow.csv")
+    run.json(audit_record(found), AUDIT_FILE)
     if images and (pages / _PAGE).is_file():
         page = (pages / _PAGE).read_text(encoding="utf-8")
     else:

@@ -1,5 +1,6 @@
 """What is wrong with a cohort, found before anyone trains on it, and what is done about each finding."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +9,12 @@ import pandas as pd
 
 from eusml.config import AuditConfig
 from eusml.data.duplicates import Pair, similar_pairs
-from eusml.data.findings import Audit, Decision, Finding, Kind
+from eusml.data.findings import Audit, Decision, Finding, FlowStep, Kind
 from eusml.data.groups import joined
 from eusml.data.ingest import Ingested
 from eusml.data.manifest import Cases, Exclusion
 from eusml.data.split import FOLD_COLUMN
+from eusml.sentences import Sentence, counted, sentence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +27,7 @@ RARE_CLASS_FRAC = 0.1
 """Share of all cases below which a class is reported as rare."""
 COVARIATE_RANGES = {"size_mm": (0.5, 500.0), "age_years": (0.0, 120.0)}
 """Plausible values; what lies outside is reported and used as it is."""
+_SHOWN = 5
 
 
 def audit(
@@ -45,13 +48,14 @@ def audit(
     draft = _Draft(ids)
     readable = ingested.readable
     for place in np.flatnonzero(~readable).tolist():
-        problem = str(ingested.measures["problem"].iloc[place])
+        problem = sentence("findings.unreadable", "", quoted=str(ingested.measures["problem"].iloc[place]))
         draft.add(
             "unreadable", [place], problem, drop=settings.unreadable == "drop", stop=settings.unreadable == "stop"
         )
     blank = readable & (ingested.measures["grey_sd"].to_numpy() <= BLANK_SD)
     for place in np.flatnonzero(blank).tolist():
-        draft.add("blank", [place], f"{ids[place]} shows nothing in its region", drop=settings.blank == "drop")
+        detail = sentence("findings.blank", "{case} shows nothing in its region", case=ids[place])
+        draft.add("blank", [place], detail, drop=settings.blank == "drop")
     pairs = _pairs(ingested, readable & ~blank, progress) if settings.near_duplicates else ()
     _label_conflicts(draft, table, pairs, settings)
     _same_pictures(draft, table, pairs)
@@ -67,7 +71,7 @@ def audit(
         pairs=pairs,
         kept=np.array([place not in draft.dropped for place in range(len(ids))], dtype=np.bool_),
         groups=joined(len(ids), [table["patient_id"].tolist()], [(pair.first, pair.second) for pair in pairs]),
-        flow=_flow(cases.excluded, draft),
+        steps=_flow(cases.excluded, draft),
     )
 
 
@@ -77,14 +81,14 @@ class _Draft:
     def __init__(self, ids: list[str]) -> None:
         self.ids = ids
         self.findings: list[Finding] = []
-        self.dropped: dict[int, str] = {}
+        self.dropped: dict[int, Kind] = {}
         """Number of a case and the first reason to drop it."""
 
     def add(
         self,
         kind: Kind,
         places: Sequence[int],
-        detail: str,
+        detail: Sentence,
         *,
         drop: bool | Sequence[int] = False,
         stop: bool = False,
@@ -112,7 +116,8 @@ def _label_conflicts(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]
     conflicting = {int(pictures[p.first]) for p in pairs if labels[p.first] != labels[p.second]}
     for picture in sorted(conflicting):
         places = np.flatnonzero(pictures == picture).tolist()
-        detail = ", ".join(f"{draft.ids[place]} is {labels[place]}" for place in places)
+        named = [sentence("findings.labelled", "{case} is {label}", case=draft.ids[p], label=labels[p]) for p in places]
+        detail = sentence("findings.two_labels", "{cases}", cases=named)
         others = [place for place in places if labels[place] != labels[places[0]]]
         drop = {"drop": others, "drop_both": places}.get(settings.label_conflicts, [])
         stop = settings.label_conflicts == "stop"
@@ -124,8 +129,18 @@ def _same_pictures(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]) 
     for pair in pairs:
         if labels[pair.first] != labels[pair.second]:
             continue
-        how = f", {pair.flip}" if pair.flip else ""
-        detail = f"{draft.ids[pair.first]} and {draft.ids[pair.second]}{how} (agreement {pair.agreement:.2f})"
+        flip = [Sentence(pair.flip, f"flips.{pair.flip}")] if pair.flip else []
+        detail = sentence(
+            "findings.same_picture",
+            "{how} (agreement {agreement:.2f})",
+            how=[
+                sentence(
+                    "findings.pair", "{first} and {second}", first=draft.ids[pair.first], second=draft.ids[pair.second]
+                ),
+                *flip,
+            ],
+            agreement=float(pair.agreement),
+        )
         draft.add("same picture", [pair.first, pair.second], detail, otherwise="grouped")
 
 
@@ -137,9 +152,11 @@ def _across_folds(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]) -
     parted = [pair for pair in pairs if folds[pair.first] != folds[pair.second]]
     if parted:
         places = sorted({place for pair in parted for place in (pair.first, pair.second)})
-        detail = (
-            f"{len(parted)} pairs of the same picture stand in different published folds; with split.published, what "
-            "the held-out fold shares with others is left out of training"
+        detail = sentence(
+            "findings.two_folds",
+            "{pairs} pairs of the same picture stand in different published folds; with split.published, what "
+            "the held-out fold shares with others is left out of training",
+            pairs=len(parted),
         )
         draft.add("same picture, two folds", places, detail, otherwise="reported")
 
@@ -147,11 +164,13 @@ def _across_folds(draft: _Draft, table: pd.DataFrame, pairs: tuple[Pair, ...]) -
 def _patient_conflicts(draft: _Draft, table: pd.DataFrame, settings: AuditConfig) -> None:
     for patient, rows in table.groupby("patient_id", sort=True):
         if rows["label"].nunique() > 1:
-            counts = ", ".join(f"{label} ({count})" for label, count in rows["label"].value_counts().items())
+            counts = [f"{label} ({count})" for label, count in rows["label"].value_counts().items()]
             draft.add(
                 "one patient, two labels",
                 rows.index.tolist(),
-                f"patient {patient} has images of {counts}",
+                sentence(
+                    "findings.patient", "patient {patient} has images of {counts}", patient=str(patient), counts=counts
+                ),
                 drop=settings.patient_conflicts == "drop_both",
                 stop=settings.patient_conflicts == "stop",
             )
@@ -162,13 +181,18 @@ def _drawn_marks(draft: _Draft, table: pd.DataFrame, measures: pd.DataFrame) -> 
     marked = measures["overlay_frac"].to_numpy() >= MARKS_FRAC
     if not marked.any():
         return
-    by_class = ", ".join(
+    by_class = [
         f"{label} {int(marked[rows.index].sum())}/{len(rows)}" for label, rows in table.groupby("label", sort=True)
-    )
+    ]
     share = 100 * float(measures.loc[marked, "overlay_frac"].median())
-    detail = (
-        f"{int(marked.sum())} of {len(table)} regions of interest hold callipers, letters or colours ({by_class}); "
-        f"they cover {share:.1f} % of such a region in the median. -P data.inpaint_overlays=true paints over them"
+    detail = sentence(
+        "findings.marks",
+        "{marked} of {total} regions of interest hold callipers, letters or colours ({by_class}); they cover "
+        "{share:.1f} % of such a region in the median. -P data.inpaint_overlays=true paints over them",
+        marked=int(marked.sum()),
+        total=len(table),
+        by_class=by_class,
+        share=share,
     )
     draft.add("marks in the region", np.flatnonzero(marked).tolist(), detail, otherwise="reported")
 
@@ -178,7 +202,12 @@ def _small_regions(draft: _Draft, ingested: Ingested) -> None:
     shorter = ingested.measures[["width_px", "height_px"]].min(axis=1).to_numpy()
     small = np.flatnonzero(ingested.readable & (shorter < side))
     if len(small):
-        detail = f"{len(small)} pictures are smaller than the {side} pixels that the network sees; they are enlarged"
+        detail = sentence(
+            "findings.small",
+            "{count} pictures are smaller than the {side} pixels that the network sees; they are enlarged",
+            count=len(small),
+            side=side,
+        )
         draft.add("small", small.tolist(), detail, otherwise="reported")
 
 
@@ -187,32 +216,50 @@ def _covariates(draft: _Draft, table: pd.DataFrame) -> None:
     for name in [column for column in table.columns if column not in known]:
         missing = np.flatnonzero(table[name].isna())
         if len(missing):
-            detail = f"{name} is missing for {len(missing)} of {len(table)} cases"
+            detail = sentence(
+                "findings.missing",
+                "{name} is missing for {missing} of {total} cases",
+                name=name,
+                missing=len(missing),
+                total=len(table),
+            )
             draft.add("covariate", missing.tolist(), detail, otherwise="reported")
         if name in COVARIATE_RANGES:
             low, high = COVARIATE_RANGES[name]
             value = pd.to_numeric(table[name], errors="coerce")
             wrong = np.flatnonzero(table[name].notna() & ~value.between(low, high))
             if len(wrong):
-                shown = ", ".join(f"{draft.ids[place]}: {table[name].iloc[place]}" for place in wrong[:5])
-                more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-                detail = f"{name} lies outside {low:g} to {high:g} for {shown}{more}"
+                detail = sentence(
+                    "findings.range",
+                    "{name} lies outside {low:g} to {high:g} for {cases}",
+                    name=name,
+                    low=low,
+                    high=high,
+                    cases=counted([f"{draft.ids[place]}: {table[name].iloc[place]}" for place in wrong], _SHOWN),
+                )
                 draft.add("covariate", wrong.tolist(), detail, otherwise="reported")
 
 
 def _balance(draft: _Draft, table: pd.DataFrame) -> None:
     counts = table["label"].value_counts()
     if len(counts) > 1 and counts.min() < RARE_CLASS_FRAC * counts.sum():
-        detail = f"only {counts.min()} of {counts.sum()} cases are {counts.idxmin()}; its figures will be uncertain"
+        detail = sentence(
+            "findings.balance",
+            "only {count} of {total} cases are {label}; its figures will be uncertain",
+            count=int(counts.min()),
+            total=int(counts.sum()),
+            label=str(counts.idxmin()),
+        )
         draft.add("class balance", [], detail, otherwise="reported")
 
 
-def _flow(excluded: tuple[Exclusion, ...], draft: _Draft) -> pd.DataFrame:
+def _flow(excluded: tuple[Exclusion, ...], draft: _Draft) -> tuple[FlowStep, ...]:
     """Found, left out and why, kept: every case is in one line beside the first."""
-    reasons = pd.Series([e.reason for e in excluded] + list(draft.dropped.values()), dtype=object).value_counts(
-        sort=False
-    )
+    dropped = [Sentence(kind, f"kinds.{kind}") for kind in draft.dropped.values()]
+    reasons = Counter([*(one.reason for one in excluded), *dropped])
     found = len(draft.ids) + len(excluded)
-    steps = [("found", found), *((f"excluded: {reason}", int(count)) for reason, count in reasons.items())]
-    steps.append(("kept", len(draft.ids) - len(draft.dropped)))
-    return pd.DataFrame(steps, columns=["step", "cases"])
+    return (
+        FlowStep(sentence("steps.found", "found"), found),
+        *(FlowStep(sentence("steps.excluded", "excluded: {why}", why=why), count) for why, count in reasons.items()),
+        FlowStep(sentence("steps.kept", "kept"), len(draft.ids) - len(draft.dropped)),
+    )

@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ import pandas as pd
 from eusml.data.duplicates import Pair
 from eusml.errors import DataError
 from eusml.files import written_whole
+from eusml.sentences import record, recorded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,8 +51,17 @@ class Finding:
     cases: tuple[str, ...]
     """Whom it concerns; empty for the cohort as a whole."""
     detail: str
-    """A sentence."""
+    """A `Sentence`, or plain text where that alone was recorded."""
     decision: Decision
+
+
+@dataclass(frozen=True)
+class FlowStep:
+    """One line of the flow of cases."""
+
+    step: str
+    """Found, excluded and why, or kept; as `Finding.detail`."""
+    cases: int
 
 
 @dataclass(frozen=True)
@@ -64,8 +75,13 @@ class Audit:
     """Which cases are studied, bool [N]."""
     groups: "NDArray[np.int64]"
     """Cases that share a patient or a picture have the same number, int64 [N]."""
-    flow: pd.DataFrame
-    """How many cases were found, left out and kept: columns step, cases."""
+    steps: tuple[FlowStep, ...]
+    """How many cases were found, left out and kept, in this order."""
+
+    @property
+    def flow(self) -> pd.DataFrame:
+        """The steps as a table: columns step, cases."""
+        return pd.DataFrame([(str(one.step), one.cases) for one in self.steps], columns=["step", "cases"])
 
     @property
     def blocking(self) -> tuple[Finding, ...]:
@@ -109,20 +125,47 @@ class Audit:
     def table(self) -> pd.DataFrame:
         """One row per finding: kind, decision, detail, cases."""
         rows = [
-            {"kind": f.kind, "decision": f.decision, "detail": f.detail, "cases": "; ".join(f.cases)}
+            {"kind": f.kind, "decision": f.decision, "detail": str(f.detail), "cases": "; ".join(f.cases)}
             for f in self.findings
         ]
         return pd.DataFrame(rows, columns=["kind", "decision", "detail", "cases"])
 
 
+def audit_record(audit: Audit) -> dict[str, Any]:
+    """Findings and flow as JSON can hold them, with all that another language needs to say them."""
+    return {
+        "findings": [vars(finding) | {"detail": record(finding.detail)} for finding in audit.findings],
+        "flow": [{"step": record(one.step), "cases": one.cases} for one in audit.steps],
+    }
+
+
+def findings_of(known: Mapping[str, Any]) -> tuple[Finding, ...]:
+    """The findings of an `audit_record`.
+
+    Raises:
+        KeyError, TypeError: it is none.
+    """
+    return tuple(
+        Finding(row["kind"], tuple(row["cases"]), recorded(row["detail"]), row["decision"]) for row in known["findings"]
+    )
+
+
+def flow_of(known: Mapping[str, Any]) -> tuple[FlowStep, ...]:
+    """The flow of an `audit_record`.
+
+    Raises:
+        KeyError, TypeError: it is none.
+    """
+    return tuple(FlowStep(recorded(row["step"]), row["cases"]) for row in known["flow"])
+
+
 def save_audit(audit: Audit, file: Path) -> None:
     """Write it as JSON, in one step."""
     known = {
-        "findings": [asdict(finding) for finding in audit.findings],
+        **audit_record(audit),
         "pairs": [asdict(pair) for pair in audit.pairs],
         "kept": audit.kept.tolist(),
         "groups": audit.groups.tolist(),
-        "flow": audit.flow.to_dict("records"),
     }
     with written_whole(file) as stream:
         stream.write(json.dumps(known, indent=1).encode())
@@ -137,11 +180,11 @@ def load_audit(file: Path) -> Audit:
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
         return Audit(
-            findings=tuple(Finding(**{**row, "cases": tuple(row["cases"])}) for row in known["findings"]),
+            findings=findings_of(known),
             pairs=tuple(Pair(**row) for row in known["pairs"]),
             kept=np.array(known["kept"], dtype=np.bool_),
             groups=np.array(known["groups"], dtype=np.int64),
-            flow=pd.DataFrame(known["flow"], columns=["step", "cases"]),
+            steps=flow_of(known),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"audit {file} cannot be read ({error!r}); delete its folder") from None

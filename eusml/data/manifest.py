@@ -17,6 +17,7 @@ import pandas as pd
 
 from eusml.data.boxes import Box
 from eusml.errors import DataError
+from eusml.sentences import Sentence, sentence
 
 REQUIRED_COLUMNS = ("case_id", "image", "label")
 BOX_COLUMNS = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
@@ -34,7 +35,7 @@ class Exclusion:
 
     case_id: str
     reason: str
-    """Why, in a few words that several cases may share: they are counted by it."""
+    """Why, in a few words that several cases may share: they are counted by it. A `Sentence`, or plain text."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Cases:
     excluded: tuple[Exclusion, ...] = ()
     """What the source found and left out of `table`."""
     notes: tuple[str, ...] = ()
-    """What a person should know about the source, a sentence each; the audit shows them."""
+    """What a person should know about the source, a `Sentence` each; the audit shows them."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,16 @@ class Manifest:
     def repeated_images(self) -> int:
         """Number of images whose prepared pixels occur more than once; the split keeps them on one side."""
         return int(self.table["pixels_sha256"].duplicated(keep=False).sum())
+
+
+def no_patients(source: str) -> Sentence:
+    """What is to be known of a public source without patients."""
+    return sentence(
+        "notes.no_patients",
+        "{source} names no patients: every image counts as a patient of its own, so two images of one patient can "
+        "stand on both sides of a split.",
+        source=source,
+    )
 
 
 def box_of(row: Mapping[Any, Any]) -> Box | None:

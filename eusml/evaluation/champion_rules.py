@@ -9,7 +9,8 @@ import pandas as pd
 
 from eusml.evaluation.comparison import compare_all
 from eusml.evaluation.intervals import components
-from eusml.evaluation.rules import RuleResult
+from eusml.evaluation.rules import RuleResult, bound
+from eusml.sentences import Sentence, sentence
 
 Compared = Literal["auroc", "accuracy"]
 _NAMES: Mapping[Compared, str] = {"auroc": "AUROC", "accuracy": "accuracy"}
@@ -78,13 +79,18 @@ def not_trained_on(found: Overlap | None, champion: str) -> RuleResult:
     """The champion has not seen the cases on which both are judged: its answers to those would be memories."""
     name = "champion was not trained on these cases"
     if found is None:
-        return RuleResult(name, False, f"whom {champion} was trained on is not on record")
+        why = sentence("whys.training_unknown", "whom {champion} was trained on is not on record", champion=champion)
+        return RuleResult(name, False, why)
     figures = vars(found)
     if not found.any_of_them:
-        return RuleResult(name, True, f"none of the {found.total} by case, patient or picture", figures)
-    why = (
-        f"{champion} was trained on {found.any_of_them} of the {found.total} cases on which both would be judged "
-        f"({found.by_case} by case, {found.by_patient} by patient, {found.by_picture} by picture)"
+        why = sentence("whys.no_overlap", "none of the {total} by case, patient or picture", total=found.total)
+        return RuleResult(name, True, why, figures)
+    why = sentence(
+        "whys.overlap",
+        "{champion} was trained on {any_of_them} of the {total} cases on which both would be judged ({by_case} by "
+        "case, {by_patient} by patient, {by_picture} by picture)",
+        champion=champion,
+        **figures,
     )
     return RuleResult(name, False, why, figures)
 
@@ -113,18 +119,34 @@ def versus(
 
 def not_inferior(found: Versus, margin: float) -> RuleResult:
     """The candidate is not worse than the champion by more than the margin, with confidence."""
-    bound = "no bound" if math.isnan(found.low) else f"{found.low:+.3f}"
-    why = (
-        f"{_NAMES[found.metric]} {found.difference:+.3f} on the same {found.cases} cases, lower bound {bound} "
-        f"(one-sided, {100 * found.confidence:g} %), margin -{margin:g}"
+    why = sentence(
+        "whys.not_inferior",
+        "{measure} {difference:+.3f} on the same {cases} cases, lower bound {bound} (one-sided, {percent:g} %), margin "
+        "-{margin:g}",
+        measure=_named(found.metric),
+        difference=found.difference,
+        cases=found.cases,
+        bound=bound(found.low, "{low:+.3f}"),
+        percent=100 * found.confidence,
+        margin=margin,
     )
     return RuleResult("not inferior to the champion", bool(found.low > -margin), why, vars(found) | {"margin": margin})
 
 
 def better(found: Versus) -> RuleResult:
     """The candidate's figure is the higher one."""
-    why = f"{_NAMES[found.metric]} {found.candidate:.3f} against the champion's {found.champion:.3f}"
+    why = sentence(
+        "whys.better",
+        "{measure} {candidate:.3f} against the champion's {champion:.3f}",
+        measure=_named(found.metric),
+        candidate=found.candidate,
+        champion=found.champion,
+    )
     return RuleResult("better than the champion", bool(found.difference > 0), why, vars(found))
+
+
+def _named(metric: Compared) -> Sentence:
+    return Sentence(_NAMES[metric], f"measures.{metric}")
 
 
 def _value(answers: pd.DataFrame, metric: Compared) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 from eusml.evaluation.report import DISCLAIMER, PARTS, SYNTHETIC
 from eusml.evaluation.rules import RuleResult
+from eusml.sentences import record
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,13 @@ class Decision:
 
     def json(self) -> str:
         """The text of `decision.json`; what is not a number there is null, for JSON has no NaN."""
-        known = asdict(self) | {"outcome": self.outcome, "reason": self.reason, "promoted": self.moves}
+        rules = [vars(rule) | {"why": str(rule.why), "said": record(rule.why)} for rule in self.rules]
+        known = asdict(self) | {
+            "rules": rules,
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "promoted": self.moves,
+        }
         return json.dumps(_plain(known), indent=2, default=str, allow_nan=False) + "\n"
 
     @property

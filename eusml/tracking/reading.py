@@ -11,12 +11,14 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from eusml.config import EvaluateConfig
+from eusml.data.findings import Finding, FlowStep, findings_of, flow_of
 from eusml.errors import TrackingError
 from eusml.evaluation.comparison import PairedResult
 from eusml.evaluation.reporting.contents import Arm, Contents, Failure, Study
+from eusml.sentences import Sentence, recorded
 from eusml.tables import read_csv
 from eusml.tracking import lookup, runs
-from eusml.tracking.selection import ARM, ENVIRONMENT_FILE, PROTOCOL, TRAIN_RUN, Selection
+from eusml.tracking.selection import ARM, AUDIT_FILE, ENVIRONMENT_FILE, PROTOCOL, TRAIN_RUN, Selection
 from eusml.tracking.store import client
 
 FAILURES = "misclassified"
@@ -30,16 +32,17 @@ class _Files:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._listed: dict[str, set[str]] = {}
+        self._listed: dict[tuple[str, str], set[str]] = {}
 
     def has(self, run_id: str, name: str) -> bool:
-        """Whether the run has this artifact in its root."""
-        if run_id not in self._listed:
+        """Whether the run has this artifact."""
+        place = run_id, name.rpartition("/")[0]
+        if place not in self._listed:
             try:
-                self._listed[run_id] = {file.path for file in client().list_artifacts(run_id)}
+                self._listed[place] = {file.path for file in client().list_artifacts(run_id, place[1] or None)}
             except (MlflowException, OSError):
-                self._listed[run_id] = set()
-        return name in self._listed[run_id]
+                self._listed[place] = set()
+        return name in self._listed[place]
 
     def path(self, run_id: str, name: str) -> Path:
         """Raises a `TrackingError` that names it when it is missing."""
@@ -220,7 +223,6 @@ def _data(selection: Selection, files: _Files) -> dict[str, Any]:
     run = selection.first("data")
     if run is None:
         return {}
-    audited = {name: f"audit/{name}.csv" for name in ("flow", "findings")} if files.has(run.run_id, "audit") else {}
     digests = {
         name: run.tags[f"eusml.{name}_digest"] for name in ("data", "split") if f"eusml.{name}_digest" in run.tags
     }
@@ -228,8 +230,29 @@ def _data(selection: Selection, files: _Files) -> dict[str, Any]:
         "manifest": files.table(run.run_id, "manifest.csv"),
         "split": files.table(run.run_id, "split.csv"),
         "digests": digests,
-        **{name: files.table(run.run_id, file) for name, file in audited.items()},
+        **(_audited(run.run_id, files) if files.has(run.run_id, "audit") else {}),
     }
+
+
+def _audited(run_id: str, files: _Files) -> dict[str, Any]:
+    """Findings and flow; of older runs the tables alone, whose English sentences are all that is known."""
+    if not files.has(run_id, AUDIT_FILE):
+        findings, flow = (files.table(run_id, f"audit/{name}.csv").fillna("") for name in ("findings", "flow"))
+        return {
+            "findings": [
+                Finding(row["kind"], tuple(filter(None, row["cases"].split("; "))), row["detail"], row["decision"])
+                for row in findings.to_dict("records")
+            ],
+            "flow": [
+                FlowStep(Sentence(row["step"], f"steps.{row['step']}"), int(row["cases"]))
+                for row in flow.to_dict("records")
+            ],
+        }
+    known = files.json(run_id, AUDIT_FILE)
+    try:
+        return {"findings": findings_of(known), "flow": flow_of(known)}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise TrackingError(f"artifact {AUDIT_FILE} of run {run_id} is damaged: {error!r}") from None
 
 
 def _augmentation(selection: Selection, files: _Files) -> dict[str, Any]:
@@ -265,7 +288,11 @@ def _pairs(run_id: str, files: _Files) -> dict[str, list[PairedResult]]:
 
 def _decision(selection: Selection, files: _Files) -> dict[str, Any]:
     run = selection.first("promote")
-    return {} if run is None else {"decision": files.json(run.run_id, "decision.json")}
+    if run is None:
+        return {}
+    decision = files.json(run.run_id, "decision.json")
+    rules = [{**rule, "why": recorded(rule.get("said", {"text": rule["why"]}))} for rule in decision["rules"]]
+    return {"decision": decision | {"rules": rules}}
 
 
 def _studies(selection: Selection, files: _Files) -> list[Study]:

@@ -12,6 +12,8 @@ from eusml.tracking.store import client
 
 STAGES_FILE = "stages.json"
 """Artifact of a pipeline run: its stages, those that were reused among them."""
+AUDIT_FILE = "audit/audit.json"
+"""Artifact of a run that read data: findings and flow of cases, with what other languages need to say them."""
 ENVIRONMENT_FILE = "environment.json"
 """Artifact of every run of an entry point: what it ran on."""
 ARM, PROTOCOL, TRAIN_RUN = "eusml.arm", "eusml.protocol", "eusml.train_run"

@@ -21,9 +21,10 @@ import pandas as pd
 
 from eusml.config import DataConfig
 from eusml.data.images import MAX_BYTES, SUFFIXES, decode
-from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table, no_patients
 from eusml.data.sources.locating import find_root
 from eusml.errors import DataError
+from eusml.sentences import Sentence, sentence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 LESION_CLASSES = ("benign", "malignant")
 NO_LESION_CLASS = "normal"
 _MASK_NAME = re.compile(r"(?P<image>.+)_mask(_\d+)?", re.IGNORECASE)
-_NO_PATIENTS = (
-    "BUSI names no patients: every image counts as a patient of its own, so two images of one patient can stand on "
-    "both sides of a split."
-)
 
 
 class _NoBox(Exception):
     """Why an image has no lesion box, in words that several images share."""
+
+    def __init__(self, why: Sentence) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def read_busi(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> Cases:
@@ -56,19 +57,19 @@ def read_busi(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable
         case_id = image.relative_to(root).as_posix()
         label = image.relative_to(root).parts[0].lower()
         if label == NO_LESION_CLASS:
-            excluded.append(Exclusion(case_id, "normal: no lesion"))
+            excluded.append(Exclusion(case_id, sentence("reasons.normal", "normal: no lesion")))
             continue
         try:
             box = _lesion_box(image, masks.get(image.with_suffix(""), []))
-        except _NoBox as why:
-            excluded.append(Exclusion(case_id, str(why)))
+        except _NoBox as error:
+            excluded.append(Exclusion(case_id, error.why))
             continue
         rows.append({"case_id": case_id, "image": case_id, "label": label} | dict(zip(BOX_COLUMNS, box, strict=True)))
     if not rows:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in Counter(one.reason for one in excluded).items())
         raise DataError(f"BUSI in {root} holds no image with a lesion box; found {reasons or 'no images'}")
     table = check_table(pd.DataFrame(rows), str(root))
-    notes = (_NO_PATIENTS, *_orphans(root, images, masks))
+    notes = (no_patients("BUSI"), *_orphans(root, images, masks))
     return Cases(root, table, f"BUSI {root.name}", synthetic=False, excluded=tuple(excluded), notes=notes)
 
 
@@ -105,14 +106,14 @@ def _lesion_box(image: Path, masks: list[Path]) -> tuple[int, int, int, int]:
         _NoBox: the masks tell no box.
     """
     if not masks:
-        raise _NoBox("mask missing")
+        raise _NoBox(sentence("reasons.mask_missing", "mask missing"))
     drawn = [_read_mask(mask) for mask in masks]
     shape = _shape(image) or drawn[0].shape
     if any(mask.shape != shape for mask in drawn):
-        raise _NoBox("mask of another size than the image")
+        raise _NoBox(sentence("reasons.mask_size", "mask of another size than the image"))
     lesion = np.logical_or.reduce(drawn)
     if not lesion.any():
-        raise _NoBox("mask empty")
+        raise _NoBox(sentence("reasons.mask_empty", "mask empty"))
     columns, rows = np.flatnonzero(lesion.any(axis=0)), np.flatnonzero(lesion.any(axis=1))
     return (
         int(columns[0]),
@@ -126,7 +127,7 @@ def _read_mask(path: Path) -> "NDArray[np.bool_]":
     try:
         grey = _pixels(path)
     except (DataError, OSError):
-        raise _NoBox("mask unreadable") from None
+        raise _NoBox(sentence("reasons.mask_unreadable", "mask unreadable")) from None
     # Half of its own white: masks come as 0 and 1 as well as 0 and 255, and a JPEG's rings around a lesion are none.
     return np.asarray(2 * grey.astype(np.int64) > max(int(grey.max()), 1))
 
@@ -143,7 +144,16 @@ def _pixels(path: Path) -> "NDArray[np.uint8]":
         return decode(file.read(MAX_BYTES + 1), str(path))  # the decoder refuses more
 
 
-def _orphans(root: Path, images: list[Path], masks: dict[Path, list[Path]]) -> list[str]:
+def _orphans(root: Path, images: list[Path], masks: dict[Path, list[Path]]) -> list[Sentence]:
     known = {image.with_suffix("") for image in images}
     lost = [mask.relative_to(root).as_posix() for stem, found in masks.items() if stem not in known for mask in found]
-    return [f"Masks without an image: {len(lost)}, the first of them {lost[0]}."] if lost else []
+    if not lost:
+        return []
+    return [
+        sentence(
+            "notes.orphans",
+            "Masks without an image: {count}, the first of them {first}.",
+            count=len(lost),
+            first=lost[0],
+        )
+    ]

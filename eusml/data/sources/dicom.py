@@ -11,6 +11,7 @@ as a PNG. Its name, `case_id` and `patient_id` are pseudonyms (`eusml.data.pseud
 allow-list as covariates, and nothing else leaves the files.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterable
@@ -32,6 +33,7 @@ from eusml.data.sources.table import MANIFEST, find_manifest
 from eusml.data.sources.tree import walk
 from eusml.digests import fingerprint
 from eusml.errors import DataError, PrivateDataError
+from eusml.sentences import Sentence, record, recorded, sentence
 from eusml.tables import read_csv, to_csv_text
 
 COLUMNS = {
@@ -89,9 +91,9 @@ def _read(settings: DataConfig, work_dir: Path, progress: Callable[[Iterable[Any
     if not folder.is_dir():
         _take_out(root, table, key, settings, folder, progress)
     kept = read_csv(folder / MANIFEST, text_columns=(*TEXT_COLUMNS, "sex"))
-    problems = read_csv(folder / "problems.csv", text_columns=("case_id", "reason"))
-    left_out = tuple(Exclusion(row["case_id"], row["reason"]) for row in problems.to_dict("records"))
-    notes = tuple((folder / "notes.txt").read_text(encoding="utf-8").splitlines())
+    problems = read_csv(folder / "problems.csv", text_columns=("case_id",))
+    left_out = tuple(Exclusion(name, Sentence("unreadable", "kinds.unreadable")) for name in problems["case_id"])
+    notes = tuple(recorded(known) for known in json.loads((folder / "notes.json").read_text(encoding="utf-8")))
     hidden = tuple(Exclusion(pseudonym(key, "case", one.case_id), one.reason) for one in excluded)
     where = f"the DICOM files of {root}"
     return Cases(folder, check_table(kept, where), "DICOM files", False, (*hidden, *left_out), notes)
@@ -144,10 +146,9 @@ def _take_out(
         )
     kept = [outcome.row for outcome in outcomes if not outcome.problem]
     (draft / MANIFEST).write_text(to_csv_text(pd.DataFrame(kept)), encoding="utf-8", newline="")
-    failed = [{"case_id": o.row["case_id"], "reason": "unreadable"} for o in outcomes if o.problem]
-    left_out = pd.DataFrame(failed, columns=["case_id", "reason"])
+    left_out = pd.DataFrame({"case_id": [o.row["case_id"] for o in outcomes if o.problem]}, dtype=object)
     (draft / "problems.csv").write_text(to_csv_text(left_out), encoding="utf-8", newline="")
-    (draft / "notes.txt").write_text("".join(f"{note}\n" for note in _notes(outcomes)), encoding="utf-8")
+    (draft / "notes.json").write_text(json.dumps([record(note) for note in _notes(outcomes)]), encoding="utf-8")
     draft.rename(folder)
 
 
@@ -188,21 +189,45 @@ def _years(text: str) -> float | None:
     return min(round(int(match[1]) / _PER_YEAR[match[2]], 2), _OLDEST_YEARS) if match else None
 
 
-def _notes(outcomes: list[_Outcome]) -> list[str]:
+def _notes(outcomes: list[_Outcome]) -> list[Sentence]:
     read = [outcome for outcome in outcomes if not outcome.problem]
-    burned_in = sum(outcome.burned_in for outcome in read)
-    whole_frame = sum(outcome.whole_frame for outcome in read)
-    nameless = sum(outcome.nameless for outcome in read)
-    sentences = {
-        "say that text is burned into the picture; look at them before you pass any on": burned_in,
-        "name no ultrasound region: the whole frame was taken, with whatever text stands in it": whole_frame,
-        "name no patient: each study counts as a patient of its own": nameless,
-    }
-    failed = len(outcomes) - len(read)
-    lost = [f"{failed} of {len(outcomes)} DICOM files could not be read and were left out."] if failed else []
-    notes = lost + [f"{count} of {len(read)} DICOM files {what}." for what, count in sentences.items() if count]
     known = {*TEXT_COLUMNS, *BOX_COLUMNS, *COLUMNS.values()}
     carried = [name for name in (read[0].row if read else {}) if name not in known]
-    if carried:
-        notes.append(f"Columns of the manifest taken along as they are: {', '.join(carried)}; none may name a patient.")
-    return notes
+    failed, total = len(outcomes) - len(read), len(read)
+    burned_in, whole, nameless = (
+        sum(getattr(outcome, what) for outcome in read) for what in ("burned_in", "whole_frame", "nameless")
+    )
+    notes = {
+        sentence(
+            "notes.dicom_unreadable",
+            "{count} of {total} DICOM files could not be read and were left out.",
+            count=failed,
+            total=len(outcomes),
+        ): failed,
+        sentence(
+            "notes.burned_in",
+            "{count} of {total} DICOM files say that text is burned into the picture; look at them before you pass any "
+            "on.",
+            count=burned_in,
+            total=total,
+        ): burned_in,
+        sentence(
+            "notes.whole_frame",
+            "{count} of {total} DICOM files name no ultrasound region: the whole frame was taken, with whatever text "
+            "stands in it.",
+            count=whole,
+            total=total,
+        ): whole,
+        sentence(
+            "notes.nameless",
+            "{count} of {total} DICOM files name no patient: each study counts as a patient of its own.",
+            count=nameless,
+            total=total,
+        ): nameless,
+        sentence(
+            "notes.carried",
+            "Columns of the manifest taken along as they are: {columns}; none may name a patient.",
+            columns=carried,
+        ): len(carried),
+    }
+    return [note for note, count in notes.items() if count]

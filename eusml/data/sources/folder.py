@@ -20,6 +20,7 @@ from eusml.data.manifest import Cases, Exclusion, check_table
 from eusml.data.sources.table import MANIFEST, find_manifest, local_images, read_table
 from eusml.data.sources.tree import Tree, is_junk, name_key, readable, same_but_for_case, shown, walk
 from eusml.errors import DataError
+from eusml.sentences import Sentence, sentence
 
 __all__ = ["MANIFEST", "class_table", "data_folder", "manifest_table", "read_folder"]
 
@@ -46,9 +47,8 @@ def read_folder(settings: DataConfig, work_dir: Path, progress: Callable[[Iterab
         notes = (*tree.notes(), *same_but_for_case(table["image"], "files"))
         if tree.dicom:
             count, them = (1, "it") if len(tree.dicom) == 1 else (len(tree.dicom), "them")
-            notes += (
-                f"Left out: DICOM files, {count}; -P data.source=dicom reads {them} instead of the other images.",
-            )
+            template = "Left out: DICOM files, {count}; -P data.source=dicom reads {them} instead of the other images."
+            notes += (sentence("notes.dicom_left_out", template, count=count, them=them),)
     name = f"folder {readable(root.resolve().name)}"
     return Cases(root.resolve(), table, name, _says_synthetic(table), excluded, notes)
 
@@ -74,7 +74,7 @@ def data_folder(settings: DataConfig) -> Path:
     raise DataError(f"data.path {readable(str(root))} {what}; it must be a folder with {_EXPECTED}")
 
 
-def manifest_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def manifest_table(path: Path) -> tuple[pd.DataFrame, tuple[Sentence, ...]]:
     """The checked table of a manifest, and what a person should know about it, a sentence each.
 
     Raises:
@@ -121,7 +121,8 @@ def class_table(tree: Tree, kind: Kind, positive_class: str) -> tuple[pd.DataFra
         if "/" not in folder and folder not in classes and (folder in used or folder not in marked):
             raise DataError(_empty_class(tree, folder, kind))
     rows = [{"case_id": name, "image": name, "label": _top(name)} for name in files if "/" in name]
-    beside = tuple(Exclusion(name, "lies beside the class folders") for name in files if "/" not in name)
+    why = sentence("reasons.beside", "lies beside the class folders")
+    beside = tuple(Exclusion(name, why) for name in files if "/" not in name)
     return check_table(pd.DataFrame(rows), here), beside
 
 

@@ -21,10 +21,11 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from eusml.config import DataConfig
 from eusml.data.boxes import Box
 from eusml.data.images import SUFFIXES
-from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table
+from eusml.data.manifest import BOX_COLUMNS, Cases, Exclusion, check_table, no_patients
 from eusml.data.sources.locating import find_root
 from eusml.data.split import FOLD_COLUMN
 from eusml.errors import DataError
+from eusml.sentences import sentence
 
 FOLDS = 5
 _LABELS = {1: "leiomyoma", 2: "GIST"}
@@ -99,12 +100,15 @@ def read_gist514(settings: DataConfig, work_dir: Path, progress: Callable[[Itera
             "label": _label(image, of_image[image.id], where),
         }
         rows.append(row | dict(zip(BOX_COLUMNS, box, strict=True)) | folds.get(image.file_name, {}))
-    notes = [
-        "GIST514-DB names no patients: every image counts as a patient of its own, so two images of one patient can "
-        "stand on both sides of a split."
-    ]
+    notes = [no_patients("GIST514-DB")]
     if not folds:
-        notes.append(f"The published folds are not there: {root / 'annotations'} holds no val_anno_crop_split_0.json.")
+        notes.append(
+            sentence(
+                "notes.no_folds",
+                "The published folds are not there: {folder} holds no val_anno_crop_split_0.json.",
+                folder=str(root / "annotations"),
+            )
+        )
     table = check_table(pd.DataFrame(rows), str(where))
     excluded = _unlisted(root, {row["case_id"] for row in rows})
     return Cases(root, table, f"GIST514-DB {root.name}", synthetic=False, excluded=excluded, notes=tuple(notes))
@@ -228,4 +232,5 @@ def _unlisted(root: Path, names: set[str]) -> tuple[Exclusion, ...]:
     folder = root / "images"
     files = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     found = sorted(file.relative_to(folder).as_posix() for file in files)
-    return tuple(Exclusion(name, "not in all_anno_crop.json") for name in found if name not in names)
+    why = sentence("reasons.unlisted", "not in {file}", file=PurePosixPath(_ALL).name)
+    return tuple(Exclusion(name, why) for name in found if name not in names)

@@ -15,6 +15,7 @@ import pandas as pd
 from eusml.data.manifest import BOX_COLUMNS, MAX_TEXT_CHARS, REQUIRED_COLUMNS, TEXT_COLUMNS
 from eusml.data.sources.tree import name_key, readable
 from eusml.errors import DataError
+from eusml.sentences import Sentence, sentence
 
 MANIFEST = "manifest.csv"
 MAX_BYTES = 64 * 1024 * 1024
@@ -49,7 +50,7 @@ def find_manifest(root: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def read_table(path: Path) -> tuple[pd.DataFrame, tuple[Sentence, ...]]:
     """A manifest as it stands in the file: nothing is checked but that it is a table.
 
     UTF-8 with or without a mark, or UTF-16 with one; commas, semicolons or tabs, told by the header; numbers with a
@@ -78,7 +79,14 @@ def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     if separator != ",":
         with_comma = _decimal_commas_to_points(names, body)
         if with_comma:
-            notes.append(f"{path.name}: decimal commas were read in {', '.join(with_comma)}.")
+            notes.append(
+                sentence(
+                    "notes.decimal_commas",
+                    "{file}: decimal commas were read in {columns}.",
+                    file=path.name,
+                    columns=with_comma,
+                )
+            )
     plain = io.StringIO(newline="")
     csv.writer(plain).writerows([names, *body])
     plain.seek(0)
@@ -87,7 +95,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
     return table, tuple(notes)
 
 
-def local_images(table: pd.DataFrame, root: Path, where: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+def local_images(table: pd.DataFrame, root: Path, where: str) -> tuple[pd.DataFrame, tuple[Sentence, ...]]:
     """The table with `image` as paths that can be opened below `root`, and a note on what was understood for that.
 
     Windows paths get slashes; where a file's name differs from the cell in upper and lower case only, or in how its
@@ -118,7 +126,12 @@ def local_images(table: pd.DataFrame, root: Path, where: str) -> tuple[pd.DataFr
             except _Refused as why:
                 raise DataError(f"{where}: image {readable(image)!r} of case {case_id} {why}") from None
         names.append(name)
-    note = f"{where}: {respelled} of the images are written in other upper or lower case or accents than their files."
+    note = sentence(
+        "notes.respelled",
+        "{where}: {count} of the images are written in other upper or lower case or accents than their files.",
+        where=where,
+        count=respelled,
+    )
     return table.assign(image=names), (note,) if respelled else ()
 
 
@@ -186,7 +199,7 @@ def _known(name: str) -> str | None:
     return spelled if spelled in _KNOWN else None
 
 
-def _named(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> tuple[list[str], list[str]]:
+def _named(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> tuple[list[str], list[Sentence]]:
     """Names of the columns and a note on those that were understood."""
     while header and not header[-1] and not any(any(cells[len(header) - 1 :]) for _, cells in rows):
         header = header[:-1]  # a column that Excel keeps empty
@@ -198,8 +211,14 @@ def _named(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {', '.join(map(repr, twice))} stands more than once")
-    understood = [f"{old!r} as {new}" for old, new in zip(header, names, strict=True) if old != new]
-    return names, [f"{path.name}: columns were read under other names: {', '.join(understood)}."] if understood else []
+    understood = [
+        sentence("notes.column", "{old!r} as {new}", old=old, new=new)
+        for old, new in zip(header, names, strict=True)
+        if old != new
+    ]
+    template = "{file}: columns were read under other names: {columns}."
+    note = sentence("notes.columns", template, file=path.name, columns=understood)
+    return names, [note] if understood else []
 
 
 def _fitted(cells: list[str], names: list[str], line: int, path: Path) -> list[str]:

@@ -11,17 +11,19 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from eusml.data.dicom import is_dicom
 from eusml.data.images import SUFFIXES
 from eusml.errors import DataError
+from eusml.sentences import Sentence, counted, sentence
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 _JUNK_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"}
 _JUNK_FOLDERS = {"__macosx", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
 """`@eaDir` is where a NAS keeps small copies of every image."""
 _SHOWN = 5
+_NO_SUFFIX = Sentence("no suffix", "named.no_suffix")
 
 Kind = Literal["image", "dicom", "other", "junk", "folder", "link to a folder", "link to nowhere"]
 
@@ -45,20 +47,40 @@ class Tree:
     broken_links: tuple[str, ...]
     """Links that lead nowhere, or in a circle."""
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[Sentence, ...]:
         """A sentence for each thing that was left out, for people."""
         found = []
         if self.others:
-            kinds = Counter(readable(PurePosixPath(name).suffix.lower()) or "no suffix" for name in self.others)
-            listed = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common(_SHOWN))
-            more = ", …" if len(kinds) > _SHOWN else ""
-            found.append(f"Ignored as no images: {_counted(len(self.others), 'file')} ({listed}{more}).")
+            kinds = Counter(readable(PurePosixPath(name).suffix.lower()) or _NO_SUFFIX for name in self.others)
+            listed = [
+                sentence("notes.kind", "{kind} {count}", kind=kind, count=count)
+                for kind, count in kinds.most_common(_SHOWN)
+            ]
+            found.append(
+                sentence(
+                    "notes.ignored",
+                    "Ignored as no images: {count} {files} ({kinds}).",
+                    count=len(self.others),
+                    files=_plural(len(self.others), "file"),
+                    kinds=[*listed, "…"] if len(kinds) > _SHOWN else listed,
+                )
+            )
         if self.folder_links:
-            links = _counted(len(self.folder_links), "link")
-            found.append(f"Not followed: {links} to folders ({shown(self.folder_links)}); put the folder itself there.")
+            found.append(
+                sentence(
+                    "notes.folder_links",
+                    "Not followed: {count} {links} to folders ({names}); put the folder itself there.",
+                    **_links(self.folder_links),
+                )
+            )
         if self.broken_links:
-            links = _counted(len(self.broken_links), "link")
-            found.append(f"Left out: {links} to a file that does not exist ({shown(self.broken_links)}).")
+            found.append(
+                sentence(
+                    "notes.broken_links",
+                    "Left out: {count} {links} to a file that does not exist ({names}).",
+                    **_links(self.broken_links),
+                )
+            )
         return tuple(found)
 
 
@@ -89,12 +111,12 @@ def walk(root: Path) -> Tree:
     return Tree(root, images, dicom, others, junk, folders, folder_links, broken_links)
 
 
-def same_but_for_case(names: Iterable[str], what: str) -> tuple[str, ...]:
+def same_but_for_case(names: Iterable[str], what: Literal["files", "patients"]) -> tuple[Sentence, ...]:
     """A sentence if some different names are one where upper and lower case do not count, as on Windows and Macs.
 
     Args:
         names: each as often as one likes.
-        what: what they name, in the plural: `files`.
+        what: what they name.
     """
     groups: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
@@ -102,9 +124,18 @@ def same_but_for_case(names: Iterable[str], what: str) -> tuple[str, ...]:
     alike = [group for group in groups.values() if len(group) > 1]
     if not alike:
         return ()
-    pairs = "; ".join(" and ".join(map(readable, group)) for group in alike[:_SHOWN])
-    more = f" and {len(alike) - _SHOWN} more" if len(alike) > _SHOWN else ""
-    return (f"Taken for different {what}, although only upper and lower case or accents differ: {pairs}{more}.",)
+    together = [
+        Sentence(" and ".join(names), "notes.alike", {"names": names})
+        for names in ([readable(name) for name in group] for group in alike)
+    ]
+    return (
+        sentence(
+            "notes.same_but_for_case",
+            "Taken for different {what}, although only upper and lower case or accents differ: {groups}.",
+            what=Sentence(what, f"named.{what}"),
+            groups=counted(together, _SHOWN),
+        ),
+    )
 
 
 def name_key(name: str) -> str:
@@ -122,8 +153,7 @@ def readable(name: str) -> str:
 
 def shown(names: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(map(readable, names[:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+    return str(sentence("lists.names", "{names}", names=counted([readable(name) for name in names], _SHOWN)))
 
 
 def is_junk(name: str, *, folder: bool = True) -> bool:
@@ -173,11 +203,17 @@ def _check_names(root: Path, names: Sequence[str]) -> None:
             wrong.append(name)
     if wrong:
         raise DataError(
-            f"{readable(str(root))}: {_counted(len(wrong), 'name')} not UTF-8: {shown(wrong)}. Unpack the archive they "
-            "came in again with the right encoding, or rename them; `convmv -r -f gbk -t utf8 --notest FOLDER` does so "
-            "for Chinese names"
+            f"{readable(str(root))}: {len(wrong)} {_plural(len(wrong), 'name')} not UTF-8: {shown(wrong)}. Unpack the "
+            "archive they came in again with the right encoding, or rename them; `convmv -r -f gbk -t utf8 --notest "
+            "FOLDER` does so for Chinese names"
         )
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+def _links(names: Sequence[str]) -> dict[str, Any]:
+    """What a note on links says of them."""
+    count = len(names)
+    return {"count": count, "links": _plural(count, "link"), "names": counted([readable(n) for n in names], _SHOWN)}
+
+
+def _plural(count: int, noun: str) -> str:
+    return noun if count == 1 else f"{noun}s"

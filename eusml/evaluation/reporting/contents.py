@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from eusml.config import EvaluateConfig
+from eusml.data.findings import Finding, FlowStep
 from eusml.evaluation.comparison import PairedResult
 
 
@@ -87,10 +88,10 @@ class Contents:
     """All cases that are studied, with their covariates; None where the run that read them is not known."""
     split: pd.DataFrame | None = None
     """Columns case_id and partition, or repeat_1, … with the fold in which a case is held out."""
-    flow: pd.DataFrame | None = None
-    """Columns step, cases."""
-    findings: pd.DataFrame | None = None
-    """Columns kind, decision, detail, cases."""
+    flow: Sequence[FlowStep] = ()
+    """Found, excluded and why, kept; empty where it is not known."""
+    findings: Sequence[Finding] | None = None
+    """None where no audit is known."""
     augmentation: bytes | None = None
     """PNG; None where pictures may not be shown."""
     augmented: Mapping[str, float] = field(default_factory=dict)

@@ -13,6 +13,8 @@ class Cell:
     text: str
     source: str = ""
     """`RUN_ID metric`, so that whoever doubts a figure finds it; empty for words and derived figures."""
+    recorded: str = ""
+    """English text that follows as it was recorded, where the page is in another language."""
 
     @property
     def is_figure(self) -> bool:

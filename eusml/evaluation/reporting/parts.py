@@ -1,13 +1,15 @@
 """What several sections ask of the contents: what a partition is called, and who answered its cases."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, TypeVar
 
 import numpy.typing as npt
 import pandas as pd
 
 from eusml.evaluation.reporting.contents import Arm, Contents
+from eusml.evaluation.reporting.document import Cell
 from eusml.evaluation.reporting.words import Words, by_measure, estimate
 
 T = TypeVar("T")
@@ -16,6 +18,20 @@ BASELINE = ", no image"
 """How the names of clinical baselines end in a table of comparison."""
 BAND_SAMPLES = 500
 """Enough for the 2.5th percentile of a band that is looked at; the tables rest on the number that was set."""
+
+
+def told(said: str, w: Words) -> Cell:
+    """A recorded sentence as a cell."""
+    text, recorded = w.told(said)
+    return Cell(text, recorded=recorded)
+
+
+def in_english(svg: str, texts: Sequence[str]) -> str:
+    """A drawing whose texts of this list are marked as English, in a page of another language."""
+    for text in dict.fromkeys(texts):
+        shown = f">{escape(text, quote=False)}</text>"
+        svg = svg.replace(shown, f' lang="en"{shown}')
+    return svg
 
 
 def file_name(text: str) -> str:

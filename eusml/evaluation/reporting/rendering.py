@@ -68,7 +68,11 @@ def _markdown(block: Block) -> list[str]:
             for one in block.items
         ]
         return [f"**{_safe(block.caption)}**", "", *_rows(block.head, rows)]
-    return [f"**{_safe(block.caption)}**", "", *_rows(block.head, [[cell.text for cell in row] for row in block.rows])]
+    return [
+        f"**{_safe(block.caption)}**",
+        "",
+        *_rows(block.head, [[cell.text + cell.recorded for cell in row] for row in block.rows]),
+    ]
 
 
 def _rows(head: Any, rows: list[list[str]]) -> list[str]:

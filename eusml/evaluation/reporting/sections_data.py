@@ -1,6 +1,7 @@
 """Sections about the cases: who they are, how they were found, what was wrong with them, how they were augmented."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from eusml.evaluation.reporting.document import (
     Table,
     cells,
 )
+from eusml.evaluation.reporting.parts import in_english, told
 from eusml.evaluation.reporting.words import Words, p_value
 
 _SHOWN_FINDINGS = 12
@@ -111,11 +113,13 @@ def _tests(found: CohortTable, w: Words) -> str:
 
 def flow(contents: Contents, w: Words) -> Section | None:
     """Found, excluded and why, studied, and the partitions."""
-    if contents.flow is None or contents.flow.empty:
+    if not contents.flow:
         return None
-    english = _flow_texts(contents.flow, None)
-    local = _flow_texts(contents.flow, w)
-    steps = contents.flow.assign(text=english)
+    english = [f"{one.step}: {one.cases}" for one in contents.flow]
+    told_steps = [w.told(one.step) for one in contents.flow]
+    local = [f"{''.join(texts)}: {one.cases}" for texts, one in zip(told_steps, contents.flow, strict=True)]
+    rows = [(str(one.step), one.cases, text) for one, text in zip(contents.flow, english, strict=True)]
+    steps = pd.DataFrame(rows, columns=["step", "cases", "text"])
     table = partitioned(contents)
     labels = dict(w.labels()) | dict(zip(english, local, strict=True))
     parts: list[tuple[str, str]] = []
@@ -128,7 +132,10 @@ def flow(contents: Contents, w: Words) -> Section | None:
             parts.append((head, f"{len(of)}: {counts}"))
             labels[head] = w(f"parts_short.{part}")
     drawn = figures_course.flow("flow", steps, parts, labels, synthetic=contents.synthetic)
-    found, kept = int(contents.flow["cases"].iloc[0]), int(contents.flow["cases"].iloc[-1])
+    drawn = replace(
+        drawn, svg=in_english(drawn.svg, [t for t, (_, kept) in zip(english, told_steps, strict=True) if kept])
+    )
+    found, kept = contents.flow[0].cases, contents.flow[-1].cases
     text = w("flow.text", found=found, kept=kept, excluded=found - kept) if found > kept else w("flow.all", found=found)
     sentence = "; ".join([*local, *(f"{labels[head]}: {count}" for head, count in parts)])
     return Section(
@@ -138,28 +145,20 @@ def flow(contents: Contents, w: Words) -> Section | None:
     )
 
 
-def _flow_texts(flow: pd.DataFrame, w: Words | None) -> list[str]:
-    texts = []
-    for step, cases in flow[["step", "cases"]].itertuples(index=False):
-        name = str(step) if w is None else w.get(f"steps.{step}", str(step))
-        texts.append(f"{name}: {cases}")
-    return texts
-
-
 def audit(contents: Contents, w: Words) -> Section | None:
     """What was found wrong with the images, and what was done about it."""
     if contents.findings is None:
         return None
-    if contents.findings.empty:
+    if not contents.findings:
         return Section("audit", w("audit.title"), [Paragraph(w("audit.clean"))])
     rows = [
         cells(
-            w.get(f"kinds.{row['kind']}", row["kind"]),
-            w.get(f"decisions.{row['decision']}", row["decision"]),
-            row["detail"],
-            len(str(row["cases"]).split("; ")) if isinstance(row["cases"], str) and row["cases"] else "–",
+            w.get(f"kinds.{one.kind}", one.kind),
+            w.get(f"decisions.{one.decision}", one.decision),
+            told(one.detail, w),
+            len(one.cases) or "–",
         )
-        for row in contents.findings.head(_SHOWN_FINDINGS).to_dict("records")
+        for one in contents.findings[:_SHOWN_FINDINGS]
     ]
     count = len(contents.findings)
     blocks: list[Block] = [

@@ -12,7 +12,7 @@ from eusml.evaluation.reporting.document import (
     Table,
     cells,
 )
-from eusml.evaluation.reporting.parts import part_name
+from eusml.evaluation.reporting.parts import part_name, told
 from eusml.evaluation.reporting.words import Words, number
 
 _SHOWN_TRIALS = 10
@@ -70,7 +70,7 @@ def promotion(contents: Contents, w: Words) -> Section | None:
         cells(
             w.get(f"rules.{rule['rule']}", rule["rule"]),
             w("promotion.passed" if rule["passed"] else "promotion.failed"),
-            rule["why"],
+            told(rule["why"], w),
         )
         for rule in decision["rules"]
     ]

@@ -12,6 +12,7 @@ import yaml
 
 from eusml.config import Language
 from eusml.evaluation.metrics import Estimate
+from eusml.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,18 @@ class Words:
         """English label of a figure to the one in this language."""
         return {str(key): str(value) for key, value in self.entries["figure_labels"].items()}
 
+    def told(self, said: str) -> tuple[str, str]:
+        """A recorded sentence in this language, and what is to follow in English as it was recorded.
+
+        That is a message of another program, or the whole of a sentence of which the text alone was recorded.
+        """
+        if self.language == "en":
+            return str(said), ""
+        try:
+            return self._filled(said), said.quoted if isinstance(said, Sentence) else ""
+        except KeyError:
+            return "", str(said)
+
     def covariate(self, name: str) -> str:
         """A column of the manifest for people: `age_years` is age, years."""
         return self.get(f"covariates.{name}", name.replace("_", " "))
@@ -64,6 +77,18 @@ class Words:
         if len(texts) < 2:
             return "".join(texts)
         return self("join.comma").join(texts[:-1]) + self("join.and") + texts[-1]
+
+    def _filled(self, said: object) -> str:
+        """Raises a `KeyError` for a sentence that this catalogue lacks."""
+        if not isinstance(said, Sentence):
+            raise KeyError(said)
+        values = {name: self._value(value) for name, value in said.values.items()}
+        return str(self._entry(said.key)).format(**values)
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, Sentence):
+            return self._filled(value)
+        return self("join.comma").join(str(self._value(v)) for v in value) if isinstance(value, list) else value
 
     def _entry(self, key: str) -> Any:
         found: Any = self.entries

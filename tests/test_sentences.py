@@ -1,0 +1,63 @@
+"""Recorded sentences: English for everybody, and all that another language needs to say them."""
+
+import ast
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eusml.evaluation.reporting.words import words
+from eusml.sentences import Sentence, counted, record, recorded, sentence
+
+CATALOGUE = yaml.safe_load(Path("eusml/evaluation/reporting/words/zh.yaml").read_text())
+GAP = re.compile(r"{(\w+)")
+
+
+def _made() -> Iterator[tuple[str, str]]:
+    """Key and English template of every sentence that some stage records."""
+    for file in sorted(Path("eusml").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "sentence":
+                key, template = node.args[:2]
+                if isinstance(key, ast.Constant) and "." in str(key.value):
+                    text = str(template.value) if isinstance(template, ast.Constant) else ""
+                    yield str(key.value), text
+
+
+def test_every_sentence_that_is_recorded_can_be_said_in_chinese() -> None:
+    made = list(_made())
+    assert len({key for key, _ in made}) > 60
+    for key, template in made:
+        section, _, name = key.partition(".")
+        assert name in CATALOGUE[section] or key == "lists.names", key
+        if template:
+            assert set(GAP.findall(CATALOGUE[section].get(name, ""))) <= set(GAP.findall(template)), key
+
+
+def test_a_sentence_is_its_english_text_and_survives_json_and_other_processes() -> None:
+    inner = sentence("whys.version", "version {version}", version="7")
+    made = sentence("whys.champion_unsound", "{champion} is not sound: ", champion=inner, quoted="a {b} is lost")
+    assert made == "version 7 is not sound: a {b} is lost"
+    for again in (recorded(json.loads(json.dumps(record(made)))), pickle.loads(pickle.dumps(made))):
+        assert again == made
+        assert words("zh").told(again) == ("第 7 版的文件有误，请先将其撤回。程序报告：", "a {b} is lost")
+        assert words("en").told(again) == (str(made), "")
+
+
+def test_text_of_which_nothing_else_is_known_stays_english_and_is_told_apart() -> None:
+    unknown = (Sentence("as it was"), "as it was", Sentence("as it was", "whys.of_a_later_version"))
+    for said in unknown:
+        assert words("zh").told(said) == ("", "as it was")
+    assert record("as it was") == {"text": "as it was"}
+    with pytest.raises(KeyError):
+        recorded({})
+
+
+def test_of_many_names_the_first_are_named_and_the_others_counted() -> None:
+    few, many = (sentence("notes.alike", "{names}", names=counted(list("abc"), shown)) for shown in (3, 2))
+    assert (few, many) == ("a, b, c", "a, b and 1 more")
+    assert words("zh").told(many) == ("a、b等（另有 1 个）", "")
