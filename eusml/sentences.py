@@ -1,6 +1,6 @@
 """Sentences that stages record in English and a report says in its own language: which one, and what is in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -51,6 +51,11 @@ def record(text: str) -> dict[str, Any]:
         return {"text": str(text)}
     values = {name: _plain(value) for name, value in text.values.items()}
     return {"text": str(text), "key": text.key, "values": values, "quoted": text.quoted}
+
+
+def records(texts: Iterable[str]) -> list[dict[str, Any]]:
+    """Each of the sentences once; text alone is left out."""
+    return [record(text) for text in dict.fromkeys(texts) if isinstance(text, Sentence) and text.key]
 
 
 def recorded(known: Mapping[str, Any]) -> Sentence:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
+from eusml.errors import TrackingError
 from eusml.evaluation.reporting.build import Report, build
 from eusml.evaluation.reporting.checklists import guidelines
 from eusml.evaluation.reporting.contents import Contents
@@ -184,6 +185,26 @@ def test_what_a_case_or_a_finding_is_called_cannot_become_markup(report: tuple[C
     assert "three files &lt;b>cannot&lt;/b> be read \\| at all" in files["report.md"].decode()
 
 
+def test_what_an_old_run_recorded_as_text_alone_stays_english_and_says_so(
+    report: tuple[Contents, Report], chinese: Report
+) -> None:
+    pages = [found.files["report.html"].decode() for found in (chinese, report[1])]
+    for marked in (
+        '<td class="words"><span lang="en">three files &lt;b&gt;cannot&lt;/b&gt; be read | at all</span></td>',
+        ' lang="en">unreadable file: 3</text>',
+    ):
+        assert [marked in page for page in pages] == [True, False], marked
+    assert "three files &lt;b>cannot&lt;/b> be read" in chinese.files["report.md"].decode()
+    assert ">找到: 83</text>" in pages[0]
+
+
+def test_a_damaged_record_of_sentences_is_named(store_folder: Path, tmp_path: Path) -> None:
+    study = write_study()
+    MlflowClient().log_text(study.data, "{}", "audit/audit.json")
+    with pytest.raises(TrackingError, match=rf"audit/audit\.json of run {study.data} is damaged"):
+        made(tmp_path, study)
+
+
 def test_both_languages_say_the_same_figures(report: tuple[Contents, Report], chinese: Report) -> None:
     pages = [Page(found.files["report.html"].decode()) for found in (report[1], chinese)]
     assert list(pages[0].sections) == list(pages[1].sections)
@@ -211,7 +232,7 @@ def test_the_catalogues_have_the_same_keys_and_gaps() -> None:
     # Names that data bring, for which the English one is the recorded one.
     free = ("levels|", "kinds|", "decisions|", "methods|", "literature_data|", "paper_runs|", "states|", "rules|",
             "figure_labels|", "values|", "steps|", "findings|", "reasons|", "flips|", "notes|", "lists|", "named|",
-            "whys|")  # fmt: skip
+            "whys|", "sources|", "literature_systems|")  # fmt: skip
     keys = [{key for key in catalogue if not key.startswith(free)} for catalogue in catalogues]
     assert keys[0] == keys[1]
     for key in keys[0]:

@@ -18,7 +18,9 @@ from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
 from eusml.evaluation import baselines, comparison, differences, figures, interactive, paper, report, resampled_t
+from eusml.sentences import records
 from eusml.tracking import runs
+from eusml.tracking.selection import METHODS_FILE
 
 Parts = Mapping[str, Mapping[str, pd.DataFrame]]
 """Partition to name to answers."""
@@ -123,6 +125,8 @@ def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: P
     run.json({network.name: network.run_id for network in networks}, "runs.json")
     run.table(result.table, "comparison.csv")
     run.json({part: [vars(pair) for pair in results] for part, results in result.pairs.items()}, "pairs.json")
+    methods = [pair.method for results in result.pairs.values() for pair in results]
+    run.json(records([*methods, *result.table["method"]]), METHODS_FILE)
     run.table(result.differences, "differences.csv")
     out_of_fold = any("fold" in network.predictions["test"] for network in networks)
     by_fold = [] if result.by_fold is None else resampled_t.sentences(result.by_fold)

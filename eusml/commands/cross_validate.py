@@ -6,6 +6,7 @@ doi:10.1186/1471-2105-7-91); a last network, made of all cases in the same way, 
 """
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,7 @@ from eusml.digests import fingerprint
 from eusml.errors import TrackingError
 from eusml.evaluation.folds import by_fold, by_repeat
 from eusml.evaluation.metrics import evaluate_answers
+from eusml.sentences import Sentence, sentence
 from eusml.tracking import runs
 
 _ANSWERS = "predictions_test.csv"
@@ -129,10 +131,12 @@ def _pooled(
     return run_stage(job, "evaluate", f"cross-validate {model.arm}", key, tags, make=make, reuse=reuse)
 
 
-def _protocol(data: CrossValidationData, *, tuned: bool) -> str:
+def _protocol(data: CrossValidationData, *, tuned: bool) -> Sentence:
     repeats = data.folds[-1][0].repeat + 1
-    what = "nested cross-validation" if tuned else "cross-validation"
-    return f"{what}, {repeats} x {len(data.folds) // repeats} folds"
+    counts: dict[str, Any] = {"repeats": repeats, "folds": len(data.folds) // repeats}
+    if tuned:
+        return sentence("methods.nested_cv", "nested cross-validation, {repeats} x {folds} folds", **counts)
+    return sentence("methods.cv", "cross-validation, {repeats} x {folds} folds", **counts)
 
 
 def _baselines(job: Job, data: CrossValidationData) -> Parts:

@@ -21,7 +21,9 @@ from eusml.errors import TrackingError
 from eusml.evaluation import figures, paper, report
 from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
+from eusml.sentences import records
 from eusml.tracking import runs
+from eusml.tracking.selection import METHODS_FILE
 
 LAYERS = ("data", "learning", "evaluation")
 HOLDOUT = "holdout"
@@ -175,6 +177,8 @@ def log_measures(run: runs.Run, result: Evaluation) -> None:
         run.table(result.predictions[part], f"predictions_{part}.csv")
         run.table(metrics.table(), f"metrics_{part}.csv")
         run.table(metrics.interval_table(), f"intervals_{part}.csv")
+    methods = [estimate.method for metrics in result.metrics.values() for estimate in metrics.estimates.values()]
+    run.json(records([*methods, result.protocol]), METHODS_FILE)
     curves = {
         part: (table["y_true"].to_numpy(), table["y_score"].to_numpy()) for part, table in result.predictions.items()
     }

@@ -13,11 +13,13 @@ import pandas as pd
 from eusml.config import EvaluateConfig
 from eusml.evaluation import bootstrap, power
 from eusml.evaluation.alignment import same_cases
-from eusml.evaluation.metrics import evaluate_answers
+from eusml.evaluation.metrics import bootstrap_method, evaluate_answers
 from eusml.evaluation.paired_tests import accuracy_difference, auroc_difference, holm, resampled_difference
 from eusml.evaluation.power import POWER
+from eusml.sentences import sentence
 
 PairedMeasure = Literal["accuracy", "auroc"]
+EXACT = sentence("methods.mcnemar", "exact McNemar, Agresti-Min interval; DeLong")
 PAIRED_MEASURES: tuple[PairedMeasure, ...] = get_args(PairedMeasure)
 Order = Literal["a", "b", "undefined", "interval", "test", "pairs"]
 """Which of two arms is better, or what stands against saying so."""
@@ -176,12 +178,12 @@ def _compare_pair(
     score_a, score_b = (table["y_score"].to_numpy(dtype=np.float64) for table in (a, b))
     accuracy = accuracy_difference(only_a, only_b, len(a), confidence)
     auroc = auroc_difference(y_true, score_a, score_b, confidence)
-    mcnemar_p, method = accuracy.p, "exact McNemar, Agresti-Min interval; DeLong"
+    mcnemar_p, method = accuracy.p, EXACT
     smallest = power.smallest_accuracy_difference(len(a), (only_a + only_b) / len(a), level)
     patients = int(a["patient_id"].nunique())
     if patients < len(a):
         # Images of one patient are not independent: both formulas would be too sure of themselves.
-        mcnemar_p, method = math.nan, f"patient-wise bootstrap, {samples} resamples"
+        mcnemar_p, method = math.nan, bootstrap_method(samples)
         accuracy = resampled_difference(accuracy.value, _drawn(a, b, "y_pred", "accuracy", samples), confidence)
         auroc = resampled_difference(auroc.value, _drawn(a, b, "y_score", "auroc", samples), confidence)
         smallest = power.smallest_difference(accuracy.standard_error, level)

@@ -10,6 +10,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm, rankdata
 
 from eusml.config import IntervalMethod
+from eusml.sentences import Sentence, sentence
 
 Floats = npt.NDArray[np.float64]
 
@@ -19,13 +20,18 @@ STATSMODELS_NAMES: dict[IntervalMethod, str] = {
     "clopper_pearson": "beta",
     "wald": "normal",
 }
-METHOD_NAMES: dict[IntervalMethod, str] = {
-    "adjusted_wald": "adjusted Wald (Agresti-Coull)",
-    "wilson": "Wilson",
-    "clopper_pearson": "Clopper-Pearson",
-    "wald": "Wald",
+METHOD_NAMES: dict[IntervalMethod, Sentence] = {
+    "adjusted_wald": sentence("methods.adjusted_wald", "adjusted Wald (Agresti-Coull)"),
+    "wilson": sentence("methods.wilson", "Wilson"),
+    "clopper_pearson": sentence("methods.clopper_pearson", "Clopper-Pearson"),
+    "wald": sentence("methods.wald", "Wald"),
 }
 """How a person calls each method."""
+_DELONG = sentence("methods.delong", "DeLong, logit scale")
+_NEWCOMBE = sentence("methods.newcombe", "Newcombe's method 5, as DeLong's variance is zero or undefined")
+_ONE_CLASS = sentence("methods.one_class", "undefined: one class only")
+FORMULAS: tuple[Sentence, ...] = (*METHOD_NAMES.values(), _DELONG, _NEWCOMBE, _ONE_CLASS)
+"""Methods whose names hold no figures."""
 
 
 @dataclass(frozen=True)
@@ -103,19 +109,19 @@ def auroc_delong(y_true: npt.NDArray[Any], y_score: npt.NDArray[Any], confidence
     positives = int((y_true == 1).sum())
     negatives = len(y_true) - positives
     if min(positives, negatives) == 0:
-        return Auroc(math.nan, math.nan, math.nan, "undefined: one class only")
+        return Auroc(math.nan, math.nan, math.nan, _ONE_CLASS)
     parts = components(y_true, y_score[None, :])
     value, variance = float(parts.auroc[0]), float(parts.covariance[0, 0])
     # Rounding leaves a variance of about 1e-34 where the components are all equal.
     if not variance > 1e-20:
         low, high = score_interval(value, positives, negatives, confidence)
-        return Auroc(value, low, high, "Newcombe's method 5, as DeLong's variance is zero or undefined")
+        return Auroc(value, low, high, _NEWCOMBE)
     logit = math.log(value / (1 - value))
     half = norm.ppf((1 + confidence) / 2) * math.sqrt(variance) / (value * (1 - value))
     low, high = (float(1 / (1 + math.exp(-bound))) for bound in (logit - half, logit + half))
     lowest_of_perfect = score_interval(1.0, positives, negatives, confidence)[0]
     # By symmetry the highest bound of an area of 0 is 1 minus that.
-    return Auroc(value, min(low, lowest_of_perfect), max(high, 1 - lowest_of_perfect), "DeLong, logit scale")
+    return Auroc(value, min(low, lowest_of_perfect), max(high, 1 - lowest_of_perfect), _DELONG)
 
 
 def score_interval(value: float, positives: int, negatives: int, confidence: float) -> tuple[float, float]:

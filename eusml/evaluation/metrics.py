@@ -14,13 +14,14 @@ from eusml.config import EvaluateConfig, IntervalMethod
 from eusml.errors import DataError
 from eusml.evaluation import bootstrap
 from eusml.evaluation.intervals import METHOD_NAMES, auroc_delong, proportion_interval, score_interval
+from eusml.sentences import Sentence, sentence
 
 PROPORTIONS = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
 RESAMPLED = ("balanced_accuracy", "f1", "mcc", "auprc", "brier")
 """No formula fits them: their intervals are resampled always, those of the others only where patients recur."""
 MEASURES = (*PROPORTIONS, "balanced_accuracy", "f1", "mcc", "auroc", "auprc", "brier")
 UNDEFINED = "undefined (0/0)"
-_UNDEFINED_METHOD = "none: the measure is undefined"
+_UNDEFINED_METHOD = sentence("methods.undefined", "none: the measure is undefined")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Estimate:
     total: int | None
     """Denominator, for proportions; 0 where undefined."""
     method: str
-    """How the interval was made."""
+    """How the interval was made, a `Sentence`."""
 
     def text(self, digits: int = 3) -> str:
         """`26/29 = 0.897 (0.728-0.972)`, without what there is not."""
@@ -97,7 +98,9 @@ class Metrics:
             }
             for measure, estimate in self.estimates.items()
         ]
-        return pd.DataFrame(rows).astype({"count": "Int64", "total": "Int64"})
+        table = pd.DataFrame(rows).astype({"count": "Int64", "total": "Int64"})
+        # As objects, for pandas' own text keeps no sentences.
+        return table.assign(method=pd.Series([row["method"] for row in rows], dtype=object))
 
     def interval_table(self) -> pd.DataFrame:
         """One row per proportion: measure, count, total, value, `<method>_low` and `_high` of each method, note."""
@@ -146,6 +149,7 @@ def evaluate(
     members = _denominators(positive, called)
     patients = len(np.unique(patient_id))
     estimates = {}
+    method: str
     for measure in MEASURES:
         value = float(values[measure][0])
         count, total = None, None
@@ -234,14 +238,34 @@ def _resampled(
     """
     found = bootstrap.percentiles(drawn, settings.confidence)
     if not found.constant:
-        left_out = f", {found.undefined} of them undefined and left out" if found.undefined else ""
-        return found.low, found.high, f"patient-wise bootstrap, {len(drawn)} resamples{left_out}"
+        return found.low, found.high, bootstrap_method(len(drawn), found.undefined)
     if members is not None and value in (0.0, 1.0):
         patients = len(np.unique(patient_id[members]))
         low, high = proportion_interval(int(value) * patients, patients, settings.interval, settings.confidence)
-        return low, high, f"{METHOD_NAMES[settings.interval]} over {patients} patients: no resample differs"
+        template = "{method} over {patients} patients: no resample differs"
+        name = METHOD_NAMES[settings.interval]
+        return low, high, sentence("methods.of_patients", template, method=name, patients=patients)
     if measure == "auroc":
         positives, negatives = (len(np.unique(patient_id[y_true == label])) for label in (1, 0))
         low, high = score_interval(value, positives, negatives, settings.confidence)
-        return low, high, f"Newcombe's method 5 over {positives} + {negatives} patients: no resample differs"
-    return math.nan, math.nan, "none: no resample differs, so the bootstrap shows no spread"
+        template = "Newcombe's method 5 over {positives} + {negatives} patients: no resample differs"
+        return low, high, sentence("methods.newcombe_patients", template, positives=positives, negatives=negatives)
+    why = sentence("methods.no_spread", "none: no resample differs, so the bootstrap shows no spread")
+    return math.nan, math.nan, why
+
+
+def bootstrap_method(samples: int, undefined: int = 0) -> Sentence:
+    """What a bootstrap interval is called.
+
+    Args:
+        samples: resamples that were drawn.
+        undefined: those of them in which the measure is undefined.
+    """
+    if not undefined:
+        return sentence("methods.bootstrap", "patient-wise bootstrap, {samples} resamples", samples=samples)
+    return sentence(
+        "methods.bootstrap_undefined",
+        "patient-wise bootstrap, {samples} resamples, {undefined} of them undefined and left out",
+        samples=samples,
+        undefined=undefined,
+    )

@@ -62,6 +62,8 @@ def subgroups(predictions: pd.DataFrame, cases: pd.DataFrame, settings: Evaluate
         "method",
     ]
     table = pd.DataFrame(rows, columns=columns).astype({"count": "Int64", "total": "Int64"})
+    # As objects, for pandas' own text keeps no sentences.
+    table = table.assign(method=pd.Series([row["method"] for row in rows], dtype=object))
     # A covariate of which one level alone is large enough parts nothing.
     several = table.groupby("covariate")["level"].transform("nunique") > 1
     return Subgroups(table[several].reset_index(drop=True), bool(once["patient_id"].nunique() < len(once)))

@@ -7,60 +7,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from mlflow.exceptions import MlflowException
-
 from eusml.config import EvaluateConfig
 from eusml.data.findings import Finding, FlowStep, findings_of, flow_of
 from eusml.errors import TrackingError
-from eusml.evaluation.comparison import PairedResult
+from eusml.evaluation.comparison import EXACT, PairedResult
+from eusml.evaluation.intervals import FORMULAS
 from eusml.evaluation.reporting.contents import Arm, Contents, Failure, Study
 from eusml.sentences import Sentence, recorded
 from eusml.tables import read_csv
 from eusml.tracking import lookup, runs
-from eusml.tracking.selection import ARM, AUDIT_FILE, ENVIRONMENT_FILE, PROTOCOL, TRAIN_RUN, Selection
+from eusml.tracking.artifacts import TEXT_COLUMNS, Files
+from eusml.tracking.selection import ARM, AUDIT_FILE, ENVIRONMENT_FILE, METHODS_FILE, PROTOCOL, TRAIN_RUN, Selection
 from eusml.tracking.store import client
 
 FAILURES = "misclassified"
 """Folder of an evaluation run: pictures of its worst errors, and `PART.csv`: case_id, y_true, y_score, file."""
-_TEXT = ("case_id", "patient_id", "kind", "decision", "detail", "cases", "arm", "step", "label")
 _FOLD = re.compile(r"-\d+_\d+$")
-
-
-class _Files:
-    """Artifacts of runs, each downloaded once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._listed: dict[tuple[str, str], set[str]] = {}
-
-    def has(self, run_id: str, name: str) -> bool:
-        """Whether the run has this artifact."""
-        place = run_id, name.rpartition("/")[0]
-        if place not in self._listed:
-            try:
-                self._listed[place] = {file.path for file in client().list_artifacts(run_id, place[1] or None)}
-            except (MlflowException, OSError):
-                self._listed[place] = set()
-        return name in self._listed[place]
-
-    def path(self, run_id: str, name: str) -> Path:
-        """Raises a `TrackingError` that names it when it is missing."""
-        return runs.fetch(run_id, name, self._folder / run_id)
-
-    def table(self, run_id: str, name: str) -> pd.DataFrame:
-        try:
-            return read_csv(self.path(run_id, name), _TEXT)
-        except (OSError, ValueError) as error:
-            if isinstance(error, TrackingError):
-                raise
-            raise TrackingError(f"artifact {name} of run {run_id} is no table: {error}") from None
-
-    def table_if_there(self, run_id: str, name: str) -> pd.DataFrame | None:
-        return self.table(run_id, name) if self.has(run_id, name) else None
-
-    def json(self, run_id: str, name: str) -> dict[str, Any]:
-        return runs.read_json(self.path(run_id, name))
 
 
 def read_contents(selection: Selection, folder: Path) -> Contents:
@@ -69,7 +31,7 @@ def read_contents(selection: Selection, folder: Path) -> Contents:
     Raises:
         TrackingError: an artifact is missing or damaged; it names run and artifact.
     """
-    files = _Files(folder)
+    files = Files(folder)
     holder = client().get_run(selection.settings_of)
     settings = _settings(holder.data.params, "cfg.")
     tags = holder.data.tags
@@ -86,6 +48,7 @@ def read_contents(selection: Selection, folder: Path) -> Contents:
         settings=settings,
         evaluate=_evaluate_settings(settings, selection.settings_of),
         arms=arms,
+        methods=_methods(selection, files),
         studies=_studies(selection, files),
         stages=selection.stages,
         environment=files.json(selection.settings_of, ENVIRONMENT_FILE)
@@ -121,7 +84,7 @@ def _evaluate_settings(settings: Mapping[str, Any], run_id: str) -> EvaluateConf
         raise TrackingError(f"run {run_id} was measured by settings that this version does not know: {error}") from None
 
 
-def _arms(selection: Selection, files: _Files) -> list[Arm]:
+def _arms(selection: Selection, files: Files) -> list[Arm]:
     evaluations = selection.by_stage.get("evaluate", ())
     compare = selection.first("compare")
     if compare is not None:
@@ -148,7 +111,7 @@ def _names(evaluations: Sequence[lookup.StoredRun]) -> dict[str, str]:
     }
 
 
-def _arm(name: str, run: lookup.StoredRun, evaluations: Sequence[lookup.StoredRun], files: _Files) -> Arm:
+def _arm(name: str, run: lookup.StoredRun, evaluations: Sequence[lookup.StoredRun], files: Files) -> Arm:
     protocol = run.tags.get(PROTOCOL, "holdout")
     of_parts = {part: run.run_id for part in _parts(run)}
     folds = [run]
@@ -199,14 +162,14 @@ def _metrics(run_id: str, part: str) -> dict[str, float]:
     return {name.removeprefix(f"{part}/"): value for name, value in found.items() if name.startswith(f"{part}/")}
 
 
-def _failures(evaluations: Sequence[lookup.StoredRun], files: _Files) -> dict[str, list[Failure]]:
+def _failures(evaluations: Sequence[lookup.StoredRun], files: Files) -> dict[str, list[Failure]]:
     found: dict[str, list[Failure]] = {}
     for one in evaluations:
         if not files.has(one.run_id, FAILURES):
             continue
         folder = files.path(one.run_id, FAILURES)
         for table in sorted(folder.glob("*.csv")):
-            rows = read_csv(table, _TEXT).to_dict("records")
+            rows = read_csv(table, TEXT_COLUMNS).to_dict("records")
             found.setdefault(table.stem, []).extend(
                 Failure(
                     str(row["case_id"]),
@@ -219,7 +182,7 @@ def _failures(evaluations: Sequence[lookup.StoredRun], files: _Files) -> dict[st
     return found
 
 
-def _data(selection: Selection, files: _Files) -> dict[str, Any]:
+def _data(selection: Selection, files: Files) -> dict[str, Any]:
     run = selection.first("data")
     if run is None:
         return {}
@@ -234,7 +197,7 @@ def _data(selection: Selection, files: _Files) -> dict[str, Any]:
     }
 
 
-def _audited(run_id: str, files: _Files) -> dict[str, Any]:
+def _audited(run_id: str, files: Files) -> dict[str, Any]:
     """Findings and flow; of older runs the tables alone, whose English sentences are all that is known."""
     if not files.has(run_id, AUDIT_FILE):
         findings, flow = (files.table(run_id, f"audit/{name}.csv").fillna("") for name in ("findings", "flow"))
@@ -255,7 +218,7 @@ def _audited(run_id: str, files: _Files) -> dict[str, Any]:
         raise TrackingError(f"artifact {AUDIT_FILE} of run {run_id} is damaged: {error!r}") from None
 
 
-def _augmentation(selection: Selection, files: _Files) -> dict[str, Any]:
+def _augmentation(selection: Selection, files: Files) -> dict[str, Any]:
     run = selection.first("augment")
     if run is None:
         return {}
@@ -267,7 +230,7 @@ def _augmentation(selection: Selection, files: _Files) -> dict[str, Any]:
     }
 
 
-def _comparison(selection: Selection, files: _Files) -> dict[str, Any]:
+def _comparison(selection: Selection, files: Files) -> dict[str, Any]:
     run = selection.first("compare")
     if run is None:
         return {}
@@ -278,7 +241,7 @@ def _comparison(selection: Selection, files: _Files) -> dict[str, Any]:
     }
 
 
-def _pairs(run_id: str, files: _Files) -> dict[str, list[PairedResult]]:
+def _pairs(run_id: str, files: Files) -> dict[str, list[PairedResult]]:
     stored = files.json(run_id, "pairs.json")
     try:
         return {part: [PairedResult.from_dict(pair) for pair in found] for part, found in stored.items()}
@@ -286,7 +249,20 @@ def _pairs(run_id: str, files: _Files) -> dict[str, list[PairedResult]]:
         raise TrackingError(f"artifact pairs.json of run {run_id} is of another version: {error}") from None
 
 
-def _decision(selection: Selection, files: _Files) -> dict[str, Any]:
+def _methods(selection: Selection, files: Files) -> dict[str, Sentence]:
+    """English text of a method to its sentence."""
+    found: list[Sentence] = [*FORMULAS, EXACT]
+    for one in (*selection.by_stage.get("evaluate", ()), *selection.by_stage.get("compare", ())):
+        if files.has(one.run_id, METHODS_FILE):
+            path = files.path(one.run_id, METHODS_FILE)
+            try:
+                found += [recorded(known) for known in json.loads(path.read_text(encoding="utf-8"))]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise TrackingError(f"artifact {METHODS_FILE} of run {one.run_id} is damaged: {error!r}") from None
+    return {str(method): method for method in found}
+
+
+def _decision(selection: Selection, files: Files) -> dict[str, Any]:
     run = selection.first("promote")
     if run is None:
         return {}
@@ -295,7 +271,7 @@ def _decision(selection: Selection, files: _Files) -> dict[str, Any]:
     return {"decision": decision | {"rules": rules}}
 
 
-def _studies(selection: Selection, files: _Files) -> list[Study]:
+def _studies(selection: Selection, files: Files) -> list[Study]:
     return [
         Study(
             selection.labels.get(run.run_id, run.tags.get("eusml.study", "tune")),

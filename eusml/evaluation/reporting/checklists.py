@@ -36,4 +36,9 @@ def _link(item: Mapping[str, Any], titles: Mapping[str, str], w: Words) -> Link:
     wanted = item.get("section", [])
     wanted = [wanted] if isinstance(wanted, str) else wanted
     section = next((name for name in wanted if name in titles), "")
-    return Link(item["item"], item[w.language], section, titles.get(section, w("checklists.open")))
+    return Link(
+        item.get(f"item_{w.language}", item["item"]),
+        item[w.language],
+        section,
+        titles.get(section, w("checklists.open")),
+    )

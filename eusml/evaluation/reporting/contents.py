@@ -9,6 +9,7 @@ import pandas as pd
 from eusml.config import EvaluateConfig
 from eusml.data.findings import Finding, FlowStep
 from eusml.evaluation.comparison import PairedResult
+from eusml.sentences import Sentence
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Contents:
     evaluate: EvaluateConfig
     """How it was measured."""
     arms: Sequence[Arm]
+    methods: Mapping[str, Sentence] = field(default_factory=dict)
+    """English text of a method, as tables have it, to its sentence."""
     manifest: pd.DataFrame | None = None
     """All cases that are studied, with their covariates; None where the run that read them is not known."""
     split: pd.DataFrame | None = None
@@ -109,6 +112,10 @@ class Contents:
     commit: str = "unknown"
     changed: str = "unknown"
     """Whether the working tree differed from the commit."""
+
+    def method(self, text: str) -> str:
+        """How an interval was made, as its sentence where that is known."""
+        return self.methods.get(text, text)
 
     @property
     def classes(self) -> tuple[str, str]:

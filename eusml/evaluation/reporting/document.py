@@ -19,7 +19,7 @@ class Cell:
     @property
     def is_figure(self) -> bool:
         """Whether it is a short figure that no line is to break."""
-        return len(self.text) < 40 and (self.text[:1].isdigit() or self.text[:1] in "+-−–<>")
+        return 0 < len(self.text) < 40 and not self.recorded and (self.text[:1].isdigit() or self.text[:1] in "+-−–<>")
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def comparison(contents: Contents, w: Words) -> Section | None:
             texts = difference(pair, measure), p_value(p), p_value(p_holm), smallest(pair, measure)
             rows.append(cells(title, w.measure(measure), *texts))
     sentences = [sentence(pair, part_name(part, contents, w), w) for part, pair in pairs]
-    methods = "; ".join(dict.fromkeys(w.method(pair.method) for _, pair in pairs))
+    methods = "; ".join(dict.fromkeys(w.method(contents.method(pair.method)) for _, pair in pairs))
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     blocks: list[Block] = [
         Paragraph(w("comparison.text", methods=methods)),
@@ -124,7 +124,7 @@ def by_subgroup(contents: Contents, w: Words) -> Section | None:
             "subgroups.figure",
             arm=arm.name,
             part=part_title(part, contents, w),
-            methods=w.method(str(accuracy["method"].iloc[0])),
+            methods=w.method(accuracy["method"].iloc[0]),
         )
         blocks.append(FigureBlock(drawn, caption, w("subgroups.alt", arm=arm.name)))
     if not blocks:
@@ -213,7 +213,7 @@ def context(contents: Contents, w: Words) -> Section | None:
         return None
     rows = [
         cells(
-            row["system"],
+            w.get(f"literature_systems.{row['system']}", row["system"]),
             w.get(f"literature_data.{row['system']}", row["data"]),
             _percent(row["sensitivity"]),
             _percent(row["specificity"]),

@@ -1,5 +1,6 @@
 """Sections about what was done and found: summary, protocol, training."""
 
+from pathlib import PurePath
 from typing import Any
 
 from eusml.evaluation.comparison import PAIRED_MEASURES
@@ -18,6 +19,7 @@ from eusml.evaluation.reporting.document import (
 from eusml.evaluation.reporting.parts import BASELINE, part_name, part_title
 from eusml.evaluation.reporting.sections_data import online_texts
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number
+from eusml.sentences import Sentence
 
 
 def summary(contents: Contents, w: Words) -> Section:
@@ -112,7 +114,7 @@ def protocol(contents: Contents, w: Words) -> Section:
     paragraphs = [
         w(
             "protocol.data",
-            source=contents.source,
+            source=_source(contents, w),
             size=s.get("data.image_size_px", "?"),
             margin=f"{100 * float(s.get('data.roi_margin_frac', 0)):.0f}",
         )
@@ -149,6 +151,13 @@ def protocol(contents: Contents, w: Words) -> Section:
         )
     )
     return Section("protocol", w("protocol.title"), blocks)
+
+
+def _source(contents: Contents, w: Words) -> str:
+    """Where the images come from; in other languages by the settings that say so."""
+    kind, path = (contents.settings.get(f"data.{name}") for name in ("source", "path"))
+    said = Sentence(contents.source, f"sources.{kind}", {"name": PurePath(str(path)).name})
+    return "".join(w.told(said))
 
 
 def _split_text(contents: Contents, w: Words) -> str:

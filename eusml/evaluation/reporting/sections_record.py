@@ -111,7 +111,7 @@ def environment(contents: Contents, w: Words) -> Section:
         caption = w("environment.stages", minutes=f"{total / 60:.1f}", count=len(rows))
         blocks.append(Table(caption, w("environment.stages_head").split("|"), rows))
     if contents.environment:
-        rows = [cells(name, value) for name, value in contents.environment.items()]
+        rows = [cells(w.get(f"machine.{name}", name), value) for name, value in contents.environment.items()]
         blocks.append(Table(w("environment.libraries"), w("environment.libraries_head").split("|"), rows))
     digests = [cells(w.get(f"digests.{name}", name), value) for name, value in contents.digests.items()]
     digests += [

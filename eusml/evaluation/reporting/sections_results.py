@@ -27,11 +27,15 @@ def measured(contents: Contents, w: Words) -> Section:
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     blocks: list[Block] = [Paragraph(w("results.text", percent=percent, threshold=contents.evaluate.threshold))]
     if contents.cross_validated:
-        blocks.append(Paragraph(w("results.cross_validated", protocol=w.method(contents.arms[0].protocol)), "note"))
+        blocks.append(
+            Paragraph(
+                w("results.cross_validated", protocol=w.method(contents.method(contents.arms[0].protocol))), "note"
+            )
+        )
     for part in contents.parts:
         arms = [arm for arm in contents.arms if part in arm.tables]
         title = part_title(part, contents, w)
-        rows = [_measure_row(measure, arms, part, w) for measure in MEASURES]
+        rows = [_measure_row(measure, arms, part, contents, w) for measure in MEASURES]
         head = [w("results.measure"), *(arm.name for arm in arms), w("results.method")]
         blocks.append(Table(w("results.caption", part=title, percent=percent), head, rows))
         table = _forest_table(contents, part, w)
@@ -39,20 +43,21 @@ def measured(contents: Contents, w: Words) -> Section:
         drawn = figures.forest(
             f"forest_{part}", table, "name", "arm", w.labels(), synthetic=contents.synthetic, reference=0.5
         )
-        caption = w("results.forest", part=title, percent=percent, n=cases, methods=_methods(table, w))
+        caption = w("results.forest", part=title, percent=percent, n=cases, methods=_methods(table, contents, w))
         blocks.append(FigureBlock(drawn, caption, w("results.forest_alt", part=title)))
     blocks.append(Paragraph(_widest(contents, w)))
     return Section("results", w("results.title"), blocks)
 
 
-def _measure_row(measure: str, arms: list[Arm], part: str, w: Words) -> list[Cell]:
+def _measure_row(measure: str, arms: list[Arm], part: str, contents: Contents, w: Words) -> list[Cell]:
     cells = [Cell(w.measure(measure))]
     methods = []
     for arm in arms:
         row = by_measure(arm.tables[part])[measure]
         cells.append(Cell(estimate(row), f"{arm.run_ids[part]} {part}/{measure}"))
-        methods.append(w.method(str(row["method"])))
-    return [*cells, Cell("; ".join(dict.fromkeys(methods)))]
+        methods.append(w.told(contents.method(row["method"])))
+    texts, recorded = (dict.fromkeys(filter(None, found)) for found in zip(*methods, strict=True))
+    return [*cells, Cell("; ".join(texts), recorded="; ".join(recorded))]
 
 
 def _forest_table(contents: Contents, part: str, w: Words) -> pd.DataFrame:
@@ -69,8 +74,8 @@ def _forest_table(contents: Contents, part: str, w: Words) -> pd.DataFrame:
     return table.sort_values("measure", key=lambda column: column.map(order), kind="stable").reset_index(drop=True)
 
 
-def _methods(table: pd.DataFrame, w: Words) -> str:
-    return "; ".join(dict.fromkeys(w.method(str(method)) for method in table["method"]))
+def _methods(table: pd.DataFrame, contents: Contents, w: Words) -> str:
+    return "; ".join(dict.fromkeys(w.method(contents.method(method)) for method in table["method"]))
 
 
 def _widest(contents: Contents, w: Words) -> str:

@@ -67,10 +67,8 @@ class Words:
         return self.get(f"measures.{measure}", measure)
 
     def method(self, method: str) -> str:
-        """How an interval was made; what the catalogue lacks stays as it is recorded."""
-        for known, text in self.entries["methods"].items():
-            method = method.replace(str(known), str(text))
-        return method
+        """How an interval was made, within a sentence: what cannot be said in this language stays in English."""
+        return "".join(self.told(method))
 
     def joined(self, texts: "list[str]") -> str:
         """`a, b and c`."""
