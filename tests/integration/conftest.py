@@ -19,7 +19,7 @@ work_dir: {work}
 data:
   image_size_px: 32
   phantom: {{gist_cases: 12, leiomyoma_cases: 13, selection_cases: 6, fresh_cases: 10}}
-train: {{epochs: {epochs}, batch_size: 8, checkpoint_every_s: 0.0, threads: 1}}
+train: {{epochs: {epochs}, batch_size: 8, checkpoint_every_s: 0.0, threads: 1, online: {{enabled: true}}}}
 arms:
   - {{name: resnet34, arch: resnet34}}
   - {{name: resnet50, arch: resnet50, epochs: 1}}

@@ -37,6 +37,21 @@ _CELLS = """([names, values]) => {
 """Texts of a table of which each cell stands at its own place, row by row."""
 
 
+_ANOTHER_PICTURE = """before => {
+  const images = [...document.querySelectorAll("[role=dialog] img")];
+  if (images.length !== 1 || !images[0].complete || images[0].naturalWidth === 0) return false;
+  const [width, height] = [96, 48];
+  const context = Object.assign(document.createElement("canvas"), {width, height}).getContext("2d");
+  const upper = [0, 0, images[0].naturalWidth, Math.floor(0.4 * images[0].naturalHeight)];
+  context.drawImage(images[0], ...upper, 0, 0, width, height);
+  const grey = [...context.getImageData(0, 0, width, height).data].filter((_, place) => place % 4 === 0);
+  const apart = grey.reduce((sum, value, place) => sum + Math.abs(value - (before[place] ?? 255)), 0) / grey.length;
+  return apart > 8 && grey;
+}"""
+"""Grey levels of the upper part of a dialogue's one picture, once they are others than before. The caption below names
+the step, and compression spreads it a little: both would differ where nothing else does."""
+
+
 @dataclass
 class Person:
     """Somebody before a browser, and what the browser did meanwhile."""
@@ -206,6 +221,24 @@ def test_errors_stand_behind_a_slider_that_begins_with_the_surest(person: Person
     dialog = page.get_by_role("dialog")
     dialog.locator("img").first.wait_for(timeout=WAIT_MS)
     assert dialog.locator("img").first.evaluate("image => image.decode().then(() => image.naturalHeight)") > 200
+    assert dialog.get_by_text("No image logged at this step").count() == 0
+
+
+def test_what_the_network_saw_changes_with_the_epoch_that_the_slider_stands_at(person: Person) -> None:
+    page = person.page
+    person.opens_run("train resnet34", "/model-metrics")
+    page.get_by_placeholder("Search metric charts").fill("augmentation")
+    card = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text="augmentation")
+    card.locator("button").first.click(timeout=WAIT_MS)  # full screen, for the card lists all parameters first
+    dialog = page.get_by_role("dialog")
+    slider = dialog.get_by_role("slider")
+    slider.wait_for(timeout=WAIT_MS)
+    assert [slider.get_attribute(f"aria-value{name}") for name in ("min", "now", "max")] == ["0", "0", "2"]
+    shown = page.wait_for_function(_ANOTHER_PICTURE, arg=[], timeout=WAIT_MS).json_value()
+    for epoch in (1, 2):
+        slider.press("ArrowRight")
+        shown = page.wait_for_function(_ANOTHER_PICTURE, arg=shown, timeout=WAIT_MS).json_value()
+        assert slider.get_attribute("aria-valuenow") == str(epoch)
     assert dialog.get_by_text("No image logged at this step").count() == 0
 
 
