@@ -79,14 +79,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, tuple[Sentence, ...]]:
     if separator != ",":
         with_comma = _decimal_commas_to_points(names, body)
         if with_comma:
-            notes.append(
-                sentence(
-                    "notes.decimal_commas",
-                    "{file}: decimal commas were read in {columns}.",
-                    file=path.name,
-                    columns=with_comma,
-                )
-            )
+            template = "{file}: decimal commas were read in {columns}."
+            notes.append(sentence("notes.decimal_commas", template, file=path.name, columns=with_comma))
     plain = io.StringIO(newline="")
     csv.writer(plain).writerows([names, *body])
     plain.seek(0)
@@ -126,12 +120,8 @@ def local_images(table: pd.DataFrame, root: Path, where: str) -> tuple[pd.DataFr
             except _Refused as why:
                 raise DataError(f"{where}: image {readable(image)!r} of case {case_id} {why}") from None
         names.append(name)
-    note = sentence(
-        "notes.respelled",
-        "{where}: {count} of the images are written in other upper or lower case or accents than their files.",
-        where=where,
-        count=respelled,
-    )
+    template = "{where}: {count} of the images are written in other upper or lower case or accents than their files."
+    note = sentence("notes.respelled", template, where=where, count=respelled)
     return table.assign(image=names), (note,) if respelled else ()
 
 
@@ -211,11 +201,8 @@ def _named(header: list[str], rows: list[tuple[int, list[str]]], path: Path) -> 
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"{path}: column {', '.join(map(repr, twice))} stands more than once")
-    understood = [
-        sentence("notes.column", "{old!r} as {new}", old=old, new=new)
-        for old, new in zip(header, names, strict=True)
-        if old != new
-    ]
+    changed = [(old, new) for old, new in zip(header, names, strict=True) if old != new]
+    understood = [sentence("notes.column", "{old!r} as {new}", old=old, new=new) for old, new in changed]
     template = "{file}: columns were read under other names: {columns}."
     note = sentence("notes.columns", template, file=path.name, columns=understood)
     return names, [note] if understood else []
