@@ -4,8 +4,6 @@ Only where pictures may be shown.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pandas as pd
 
@@ -46,18 +44,15 @@ def log_failures(
     spec = bundle.spec
     names = (spec.negative_class, spec.positive_class)
     files = [f"{part}_{number:02}.png" for number in range(1, len(worst) + 1)]
-    # All files in one call: a tracking server is asked for each.
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        for rank, (row, file) in enumerate(zip(worst.index, files, strict=True)):
-            image, called = cases[part].images[row], int(worst["y_pred"][row])
-            heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), called)
-            picture = overlay(image, heat, "SYNTHETIC" if spec.synthetic else "")
-            (folder / file).write_bytes(encode_png(picture))
-            if rank < STEPS:
-                said = f"probability of {names[1]} {worst['y_score'][row]:.3f}"
-                caption = f"{rank + 1}. {names[1 - called]}, called {names[called]}: {said}. Warm: where it looked."
-                run.image(captioned(picture, caption, synthetic=spec.synthetic), "misclassified", rank)
-        table = worst[["case_id", "y_true", "y_score"]].assign(file=files)
-        (folder / f"{part}.csv").write_text(to_csv_text(table), encoding="utf-8", newline="")
-        run.files(folder, FAILURES)
+    found: dict[str, bytes] = {}
+    for rank, (row, file) in enumerate(zip(worst.index, files, strict=True)):
+        image, called = cases[part].images[row], int(worst["y_pred"][row])
+        heat = grad_cam(bundle.network, image, Normalisation(spec.mean, spec.std), called)
+        picture = overlay(image, heat, "SYNTHETIC" if spec.synthetic else "")
+        found[f"{FAILURES}/{file}"] = encode_png(picture)
+        if rank < STEPS:
+            said = f"probability of {names[1]} {worst['y_score'][row]:.3f}"
+            caption = f"{rank + 1}. {names[1 - called]}, called {names[called]}: {said}. Warm: where it looked."
+            run.image(captioned(picture, caption, synthetic=spec.synthetic), "misclassified", rank)
+    table = worst[["case_id", "y_true", "y_score"]].assign(file=files)
+    run.artifacts({**found, f"{FAILURES}/{part}.csv": to_csv_text(table).encode()})

@@ -40,11 +40,7 @@ def report(job: Job) -> None:
         contents = read_contents(selection, Path(folder))
         job.synthetic = contents.synthetic
         made = build(contents, job.config.report.language)
-        for name, content in made.files.items():
-            file = Path(folder) / FOLDER / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(content)
-        job.run.files(Path(folder) / FOLDER, FOLDER)
+    job.run.artifacts({f"{FOLDER}/{name}": content for name, content in made.files.items()})
     if job.entry == "report":
         marks = {runs.SOURCE: contents.source, runs.SYNTHETIC: str(contents.synthetic).lower()}
         job.run.tags({**marks, "eusml.reported_runs": ", ".join(contents.run_ids)})
