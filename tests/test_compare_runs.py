@@ -89,8 +89,10 @@ def test_two_runs_are_compared_as_arms_are(store_folder: Path, capsys: pytest.Ca
     }
     (pair,) = json.loads(artifact("pairs.json").read_text())["test"]
     assert pair["smallest_accuracy_difference"] > 0
-    for picture in ("accuracy.png", "auroc.png", "curves.png", "figure4_architecture.png"):
-        assert artifact(picture).stat().st_size > 500
+    for chart in ("accuracy", "auroc", "curves", "figure4_architecture"):
+        assert artifact(f"{chart}.png").stat().st_size > 500
+        assert artifact(f"{chart}.svg").read_text(encoding="utf-8").startswith("<?xml")
+        assert set(read_csv(artifact(f"{chart}.csv"))["arm"]) == {"resnet34", "resnet50"}
     with pytest.raises(TrackingError):
         artifact("figure3_augmentation.png")
     with pytest.raises(TrackingError):
@@ -222,7 +224,7 @@ def network(name: str, arch: str, offline: bool | None, epochs: int) -> Compared
 
 
 def shown(*networks: Compared) -> dict[str, list[str]]:
-    return {file: list(histories) for file, histories in compare.curves(networks).items()}
+    return {name: list(histories) for name, histories in compare.curves(networks).items()}
 
 
 def test_the_studys_figures_show_the_arms_that_differ_in_one_thing() -> None:
@@ -232,22 +234,22 @@ def test_the_studys_figures_show_the_arms_that_differ_in_one_thing() -> None:
         for name, arm in load_config(Path("experiments/paper.yaml")).arm_configs().items()
     }
     assert shown(*arms.values()) == {
-        "curves.png": list(arms),
-        "figure3_augmentation.png": ["resnet34-original-100", "resnet34-augmented-100"],
-        "figure4_architecture.png": ["resnet34-augmented-200", "resnet50-augmented-200"],
+        "curves": list(arms),
+        "figure3_augmentation": ["resnet34-original-100", "resnet34-augmented-100"],
+        "figure4_architecture": ["resnet34-augmented-200", "resnet50-augmented-200"],
     }
 
 
 def test_a_figure_without_its_pair_is_not_drawn() -> None:
-    assert shown(network("a", "resnet34", False, 9), network("b", "resnet50", True, 3)) == {"curves.png": ["a", "b"]}
+    assert shown(network("a", "resnet34", False, 9), network("b", "resnet50", True, 3)) == {"curves": ["a", "b"]}
     # Not known to differ or to agree.
-    assert shown(network("a", "resnet34", True, 9), network("b", "resnet34", None, 9)) == {"curves.png": ["a", "b"]}
-    assert shown(network("a", "resnet34", None, 9), network("b", "resnet50", None, 9)) == {"curves.png": ["a", "b"]}
+    assert shown(network("a", "resnet34", True, 9), network("b", "resnet34", None, 9)) == {"curves": ["a", "b"]}
+    assert shown(network("a", "resnet34", None, 9), network("b", "resnet50", None, 9)) == {"curves": ["a", "b"]}
     assert shown(network("a", "resnet34", True, 0), network("b", "resnet50", True, 0)) == {}
     # Better of unequal epochs than not at all.
     assert shown(network("a", "resnet34", True, 9), network("b", "resnet50", True, 3)) == {
-        "curves.png": ["a", "b"],
-        "figure4_architecture.png": ["a", "b"],
+        "curves": ["a", "b"],
+        "figure4_architecture": ["a", "b"],
     }
 
 

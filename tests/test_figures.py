@@ -1,172 +1,241 @@
 import io
+import math
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from eusml.config import EvaluateConfig
-from eusml.evaluation import figures
 from eusml.evaluation.comparison import side_by_side
-from eusml.evaluation.metrics import Metrics, evaluate
+from eusml.evaluation.figures import pictures, single
+from eusml.evaluation.figures.drawing import Drawing, Frame, files
+from eusml.evaluation.metrics import Metrics, evaluate_answers
+from eusml.tables import from_csv_text
+from tests.conftest import answers
 
 QUICK = EvaluateConfig(bootstrap_samples=100)
-RNG = np.random.default_rng(0)
-Y_TRUE = np.repeat([1, 0], [14, 15])
-Y_SCORE = np.concatenate([RNG.uniform(0.55, 0.95, 12), [0.2, 0.3], RNG.uniform(0.05, 0.45, 14), [0.8]])
-IMAGES = RNG.integers(0, 256, (6, 32, 32)).astype(np.uint8)
+CLASSES = ("leiomyoma", "GIST")
+LONG = ("peripheral nerve sheath tumour", "gastrointestinal stromal tumour")
+RATES = ("0.00", "0.25", "0.50", "0.75", "1.00")
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 32, 32)).astype(np.uint8)
 
 
-def measured() -> Metrics:
-    return evaluate(Y_TRUE, Y_SCORE, np.arange(29), QUICK)
+def measured(parts: dict[str, pd.DataFrame]) -> dict[str, Metrics]:
+    return {part: evaluate_answers(table, QUICK) for part, table in parts.items()}
 
 
-def history(epochs: int) -> pd.DataFrame:
+def evaluated(parts: dict[str, pd.DataFrame], classes: tuple[str, str] = CLASSES, **how: Any) -> dict[str, Drawing]:
+    how = {"synthetic": True} | how
+    drawn = single.of_evaluation("resnet34", measured(parts), parts, classes, 100, **how)
+    return {drawing.name: drawing for drawing in drawn}
+
+
+def history(epochs: int, *, held_out: bool = True) -> pd.DataFrame:
     epoch = np.arange(1, epochs + 1)
     falling = 0.7 * np.exp(-epoch / 20)
-    return pd.DataFrame(
-        {
-            "epoch": epoch,
-            "train_loss": falling,
-            "train_accuracy": 1 - falling / 2,
-            "test_loss": 0.3 + falling / 2,
-            "test_accuracy": 0.9 - falling / 3,
-        }
-    )
+    columns = {"train_loss": falling, "train_accuracy": 1 - falling / 2}
+    tested = {"test_loss": 0.3 + falling / 2, "test_accuracy": 0.9 - falling / 3}
+    if not held_out:
+        tested = dict.fromkeys(tested, np.full(epochs, math.nan))
+    return pd.DataFrame({"epoch": epoch, **columns, **tested})
 
 
-def arms() -> pd.DataFrame:
-    names = [f"c{i}" for i in range(29)]
-    answers = pd.DataFrame({"case_id": names, "patient_id": names, "y_true": Y_TRUE, "y_score": Y_SCORE})
-    worse = answers.assign(y_score=(answers["y_score"] + 1 - Y_TRUE) / 2)
+def compared() -> pd.DataFrame:
     return pd.concat(
-        [side_by_side({"resnet34": answers, "size alone": worse}, QUICK).assign(part=p) for p in ("test", "fresh")]
+        [
+            side_by_side({"resnet34": answers(0, n), "size alone, no image": answers(9, n)}, QUICK).assign(part=part)
+            for part, n in (("test", 29), ("fresh", 60))
+        ],
+        ignore_index=True,
     )
 
 
-FIGURES: dict[str, Callable[[bool], Figure]] = {
-    "confusion": lambda s: figures.confusion(measured(), ("leiomyoma", "GIST"), synthetic=s),
-    "roc": lambda s: figures.roc({"test": (Y_TRUE, Y_SCORE), "val": (Y_TRUE, 1 - Y_SCORE)}, synthetic=s),
-    "precision_recall": lambda s: figures.precision_recall({"test": (Y_TRUE, Y_SCORE)}, synthetic=s),
-    "calibration": lambda s: figures.calibration(Y_TRUE, Y_SCORE, synthetic=s),
-    "learning_curves": lambda s: figures.learning_curves({"a": history(5), "b": history(9)}, synthetic=s),
-    "augmentation_panel": lambda s: figures.augmentation_panel(
-        dict(zip(["original", "rotation", "flip", "clahe", "log", "sigmoid"], IMAGES, strict=True)), synthetic=s
+SEVERAL = {"test": answers(0, 29), "val": answers(1, 40), "fresh": answers(2, 60)}
+ONE_CLASS = {"test": answers(3, 24).query("y_true == 0"), "fresh": answers(4, 40)}
+CHARTS: dict[str, Callable[[bool], list[Drawing]]] = {
+    "several partitions": lambda s: list(evaluated(SEVERAL, synthetic=s).values()),
+    "one partition": lambda s: list(evaluated({"test": answers(0, 29)}, synthetic=s, out_of_fold=True).values()),
+    "four cases, long names": lambda s: list(evaluated({"test": answers(3, 4)}, LONG, synthetic=s).values()),
+    "one class": lambda s: list(evaluated(ONE_CLASS, synthetic=s).values()),
+    "networks": lambda s: [single.of_comparison(compared(), m, 0.95, synthetic=s) for m in ("accuracy", "auroc")],
+    "courses": lambda s: [single.of_course("curves", {"a": history(5), "b": history(9)}, {"test": 29}, synthetic=s)],
+    "one epoch": lambda s: [single.of_course("curves", {"a": history(1, held_out=False)}, {"train": 113}, synthetic=s)],
+}
+OPERATIONS = ("original", "rotation", "flip", "clahe", "log", "sigmoid")
+SHEETS: dict[str, Callable[[bool], bytes]] = {
+    "augmentation": lambda s: pictures.augmentation_panel(
+        dict(zip(OPERATIONS, IMAGES, strict=True)), Frame(s, "n = 113")
     ),
-    "image_sheet": lambda s: figures.image_sheet({"GIST": IMAGES, "leiomyoma": IMAGES[:2]}, synthetic=s),
-    "forest": lambda s: figures.forest(arms(), "accuracy", synthetic=s),
+    "images": lambda s: pictures.image_sheet({"GIST": IMAGES, "leiomyoma": IMAGES[:2]}, Frame(s, "n = 8")),
+    "one image": lambda s: pictures.image_sheet({"GIST": IMAGES[:1], "leiomyoma": IMAGES[:0]}, Frame(s, "n = 1")),
 }
 
 
-def texts(figure: Figure) -> list[str]:
-    return [text.get_text() for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+@cache
+def charts(name: str, *, synthetic: bool) -> list[Drawing]:
+    return CHARTS[name](synthetic)
 
 
-def rendered(figure: Figure) -> np.ndarray:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("L"))
+def texts(drawing: Drawing) -> list[str]:
+    """Lines of an SVG, which is well-formed."""
+    return [text.text or "" for text in ET.fromstring(drawing.svg_file).iter() if text.tag.endswith("text")]
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_of_synthetic_data_says_so_and_no_other_does(name: str) -> None:
-    synthetic, real = FIGURES[name](True), FIGURES[name](False)
-    assert any("SYNTHETIC DATA - not patients" in text for text in texts(synthetic))
-    assert not any("SYNTHETIC" in text for text in texts(real))
-    pixels = rendered(synthetic)
-    assert pixels.shape[1] >= 480
-    assert len(np.unique(pixels)) > 20
-    # Titles, labels and the mark are inside the picture: nothing dark touches its edge.
-    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    assert (edge > 200).all()
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
-def all_texts(name: str) -> str:
-    return "\n".join(texts(FIGURES[name](True)))
+def assert_whole(png: bytes) -> None:
+    """Titles, labels and the mark are inside the picture: nothing dark touches its edge."""
+    grey = pixels(png).min(axis=2)
+    assert grey.shape[1] >= 480
+    assert len(np.unique(grey)) > 20
+    assert (np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]]) > 200).all()
 
 
-def test_confusion_shows_each_count_under_its_true_class() -> None:
-    figure = FIGURES["confusion"](False)
-    axes = figure.axes[0]
-    y_names = {
-        round(tick): label.get_text() for tick, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
-    }
-    x_names = {
-        round(tick): label.get_text() for tick, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
-    }
-    found = {}
-    for text in axes.texts:
-        first = text.get_text().split("\n")[0]
-        if first.isdigit():
-            x, y = text.get_position()
-            found[(y_names[round(y)], x_names[round(x)])] = int(first)
-    assert found == {
-        ("GIST", "GIST"): 12,
-        ("GIST", "leiomyoma"): 2,
-        ("leiomyoma", "leiomyoma"): 14,
-        ("leiomyoma", "GIST"): 1,
-    }
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_is_whole_says_n_and_whether_its_data_are_made_up(name: str) -> None:
+    for synthetic in (True, False):
+        for drawing in charts(name, synthetic=synthetic):
+            said = "\n".join(texts(drawing))
+            assert re.search(r"n = \d+", said)
+            assert ("SYNTHETIC DATA - not patients" in said) == synthetic
+            assert ("SYNTHETIC" in said) == synthetic
+            assert "nan" not in said
+            assert_whole(drawing.png)
 
 
-def test_roc_curves_enclose_the_area_they_name() -> None:
-    figure = FIGURES["roc"](False)
-    area = roc_auc_score(Y_TRUE, Y_SCORE)
-    assert f"test: AUROC {area:.3f}" in "\n".join(texts(figure))
-    drawn = [line.get_xydata() for line in figure.axes[0].lines]
-    areas = [float(np.trapezoid(points[:, 1], points[:, 0])) for points in drawn]
-    assert pytest.approx(area) in areas
-    assert pytest.approx(1 - area) in areas
+@pytest.mark.parametrize("name", CHARTS)
+def test_every_chart_has_its_numbers_beside_it(name: str) -> None:
+    drawn = charts(name, synthetic=True)
+    found = files(drawn)
+    assert set(found) == {f"{one.name}.{ending}" for one in drawn for ending in ("png", "svg", "csv")}
+    for one in drawn:
+        table = from_csv_text(found[f"{one.name}.csv"].decode())
+        assert len(table) == len(one.data) > 0
+        assert list(table.columns) == list(one.data.columns)
+        assert found[f"{one.name}.svg"].startswith(b"<?xml")
 
 
-def test_curves_without_both_classes_are_left_out() -> None:
-    one_class = (np.ones(4), np.linspace(0, 1, 4))
-    found = "\n".join(texts(figures.roc({"test": (Y_TRUE, Y_SCORE), "val": one_class}, synthetic=False)))
-    assert "test: AUROC" in found
-    assert "val" not in found
+@pytest.mark.parametrize("name", SHEETS)
+def test_sheets_of_pictures_are_marked_below_and_in_each_picture(name: str) -> None:
+    synthetic, real = (pixels(SHEETS[name](made_up)).astype(int) for made_up in (True, False))
+    assert_whole(SHEETS[name](True))
+    red, plain = (picture[..., 0] - picture[..., 1] > 60 for picture in (synthetic, real))
+    assert not plain.any()
+    foot = len(synthetic) - 40
+    assert red[foot:].any()
+    assert red[:foot].sum() > 500
 
 
-def test_calibration_names_the_counts_of_each_bin() -> None:
-    found = [text for text in texts(FIGURES["calibration"](False)) if text.count("/") == 1]
-    counts = [tuple(map(int, text.split("/"))) for text in found]
-    assert sum(total for _, total in counts) == 29
-    assert sum(count for count, _ in counts) == 14
-    edge = figures.calibration(np.array([0, 1]), np.array([0.0, 1.0]), synthetic=False)
-    assert {"0/1", "1/1"} <= set(texts(edge))
+def test_sheets_show_the_pixels_as_they_are() -> None:
+    shown = pixels(pictures.augmentation_panel(dict(zip(OPERATIONS, IMAGES, strict=True)), Frame(False)))
+    # The first of six, from its left upper corner: every pixel of it is a square of one grey.
+    rows, columns = np.nonzero((shown[:, : shown.shape[1] // 6] != 255).any(axis=2))
+    top = next(row for row in range(len(shown)) if np.count_nonzero(rows == row) > 200)
+    side = np.ptp(columns[rows == top]) / 32
+    x, y = columns[rows == top].min() + side / 2, top + side / 2
+    for i, j in ((0, 0), (7, 3), (31, 30)):
+        assert shown[int(y + i * side), int(x + j * side), 0] == IMAGES[0, i, j]
 
 
-def test_learning_curves_draw_both_partitions_and_say_what_the_test_curve_is_for() -> None:
-    figure = FIGURES["learning_curves"](False)
-    assert "for the eye" in "\n".join(texts(figure))
-    for axes, measure in zip(figure.axes, ("loss", "accuracy"), strict=True):
-        drawn = [tuple(np.asarray(line.get_ydata())) for line in axes.lines]
-        for arm in (history(5), history(9)):
-            for part in ("train", "test"):
-                assert tuple(arm[f"{part}_{measure}"]) in drawn
+def test_confusion_has_each_count_under_its_true_class() -> None:
+    table = SEVERAL["fresh"]
+    (drawing,) = (one for one in charts("several partitions", synthetic=True) if one.name == "confusion")
+    confusion = drawing.data.query("part == 'fresh'").set_index(["true", "predicted"])
+    for true, label in enumerate(CLASSES):
+        for called, name in enumerate(CLASSES):
+            count = ((table["y_true"] == true) & (table["y_pred"] == called)).sum()
+            assert confusion.loc[(label, name), "count"] == count
+            assert f"{count} / {(table['y_true'] == true).sum()}" in texts(drawing)
 
 
-def test_panels_show_the_images_under_their_names() -> None:
-    for name, shown in (("augmentation_panel", 6), ("image_sheet", 8)):
-        images: list[Any] = [np.asarray(i.get_array()) for axes in FIGURES[name](False).axes for i in axes.get_images()]
-        assert len(images) == shown
-        assert (images[0] == IMAGES[0]).all()
-    assert {"original", "rotation", "flip", "clahe", "log", "sigmoid"} <= set(
-        all_texts("augmentation_panel").split("\n")
-    )
-    assert {"GIST", "leiomyoma"} <= set(all_texts("image_sheet").split("\n"))
+def test_curves_are_named_with_their_areas_and_intervals() -> None:
+    drawn, metrics = evaluated(SEVERAL), measured(SEVERAL)
+    for name, measure in (("roc", "auroc"), ("precision_recall", "auprc")):
+        said = texts(drawn[name])
+        for part, title in (("test", "held-out"), ("val", "validation"), ("fresh", "fresh")):
+            found = metrics[part].estimates[measure]
+            assert f"{title} cases, n = {metrics[part].cases}" in said
+            assert f"{measure.upper()} {found.value:.3f} ({found.low:.3f}-{found.high:.3f})" in said
+        foot = " ".join(said)
+        assert "patient-wise bootstrap, 100 resamples" in foot
+        assert metrics["test"].estimates[measure].method in foot
+    area = drawn["roc"].data.query("part == 'fresh'")
+    assert np.trapezoid(area["tpr"], area["fpr"]) == pytest.approx(metrics["fresh"].estimates["auroc"].value, abs=0.02)
 
 
-def test_forest_draws_value_and_interval_of_every_arm_on_every_partition() -> None:
-    figure, table = FIGURES["forest"](False), arms()
+def test_axes_of_rates_go_from_0_to_1() -> None:
+    for name in ("roc", "precision_recall", "calibration"):
+        said = texts(evaluated({"test": answers(0, 29)})[name])
+        assert all(said.count(rate) == 2 for rate in RATES)
+    drawn = single.of_comparison(compared(), "accuracy", 0.95, synthetic=False)
+    assert {"0.0", "1.0"} <= set(texts(drawn))
+
+
+def test_where_every_case_is_held_out_once_panels_say_so() -> None:
+    for drawing in charts("one partition", synthetic=True):
+        assert "all cases, out of fold, n = 29" in texts(drawing)
+        assert set(drawing.data["part"]) == {"all"}
+
+
+def test_cases_of_one_class_have_no_curve_and_are_said_to() -> None:
+    drawn = evaluated(ONE_CLASS)
+    for name in ("roc", "precision_recall"):
+        assert set(drawn[name].data["part"]) == {"fresh"}
+        assert texts(drawn[name]).count("undefined") == 1
+        assert "resnet34" in texts(drawn[name])
+    alone = evaluated({"test": ONE_CLASS["test"]})
+    assert "Intervals of AUROC: 95 %, none." in " ".join(texts(alone["roc"]))
+
+
+def test_calibration_names_the_counts_of_each_bin_and_that_bars_are_too_narrow() -> None:
+    table = answers(0, 28)
+    said = texts(evaluated({"test": table})["calibration"])
+    counts = [tuple(map(int, text.split("/"))) for text in said if re.fullmatch(r"\d+/\d+", text)]
+    assert [sum(column) for column in zip(*counts, strict=True)] == [14, 28]
+    assert "too narrow" not in " ".join(said)
+    several = evaluated({"test": table.assign(patient_id=np.arange(28) // 2)})["calibration"]
+    assert "held-out cases, n = 28 images of 14 patients" in texts(several)
+    assert "too narrow" in " ".join(texts(several))
+
+
+def test_courses_say_what_the_held_out_curve_is_for_and_that_losses_are_cut_off() -> None:
+    arms = {"a": history(5), "b": history(9)}
+    drawn = single.of_course("curves", arms, {"train": 113, "test": 29}, synthetic=False)
+    said = " ".join(texts(drawn))
+    assert "n = 113 training cases, 29 held-out cases." in said
+    assert "Nothing is chosen or stopped by the held-out curve." in said
+    assert {f"{arm}, {part}" for arm in arms for part in ("training", "held out")} <= set(texts(drawn))
+    assert "cut off" not in said
+    for arm, curve in arms.items():
+        kept = drawn.data[drawn.data["arm"] == arm]
+        pd.testing.assert_frame_equal(kept[list(curve)].reset_index(drop=True), curve)
+    high = {"a": history(5).assign(test_loss=9.0)}
+    assert "higher losses are cut off" in texts(single.of_course("curves", high, {}, synthetic=False))
+
+
+def test_forest_has_value_and_interval_of_every_network_on_every_partition() -> None:
+    table = compared()
+    drawn = single.of_comparison(table, "accuracy", 0.95, synthetic=False)
     rows = table[table["measure"] == "accuracy"]
-    drawn = {tuple(np.round(np.asarray(line.get_xdata(), float), 6)) for axes in figure.axes for line in axes.lines}
-    for row in rows.to_dict("records"):
-        assert (round(row["ci_low"], 6), round(row["ci_high"], 6)) in drawn
-        assert (round(row["value"], 6),) in drawn
-    words = "\n".join(texts(figure))
-    for word in ("resnet34", "size alone", "test", "fresh", "0.897"):
-        assert word in words
+    pd.testing.assert_frame_equal(drawn.data[list(rows)], rows)
+    said = texts(drawn)
+    for word in ("resnet34", "size alone, no image", "held-out cases,", "n = 29", "fresh cases,", "n = 60"):
+        assert word in said
+    assert "Accuracy with its intervals: 95 %, adjusted Wald (Agresti-Coull)." in " ".join(said)
+    for value in rows["value"]:
+        assert f"{value:.3f}" in said
+    nothing = single.of_comparison(table.assign(value=math.nan, ci_low=math.nan, ci_high=math.nan), "auroc", 0.95,
+                                   synthetic=False)  # fmt: skip
+    assert texts(nothing).count("undefined") == 4
+
+
+def test_equal_figures_are_equal_files() -> None:
+    assert files(charts("one partition", synthetic=True)) == files(CHARTS["one partition"](True))

@@ -11,11 +11,12 @@ import pytest
 
 from eusml.config import EvaluateConfig
 from eusml.evaluation.comparison import PairedResult, compare_all
+from eusml.evaluation.figures.counts import confusion
+from eusml.evaluation.figures.drawing import Frame
 from eusml.evaluation.metrics import evaluate_answers
 from eusml.evaluation.reporting import sections_compared, sections_method, sections_results, sections_use
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import FigureBlock, Paragraph
-from eusml.evaluation.reporting.figures import confusion
 from eusml.evaluation.reporting.verdicts import sentence
 from eusml.evaluation.reporting.words import interval, number, p_value, signed, words
 from tests.conftest import answers
@@ -129,8 +130,8 @@ def test_sections_without_data_are_left_out() -> None:
 
 
 def test_a_class_in_other_letters_is_drawn_without_a_warning_and_stands_in_the_svg() -> None:
-    counts = {"r34": {"tp": 3.0, "fp": 1.0, "tn": 4.0, "fn": 0.0}}
-    drawn = confusion("confusion", counts, ("平滑肌瘤", "间质瘤 <&>"), {}, synthetic=False)
+    counts = {"test": {"r34": {"tp": 3.0, "fp": 1.0, "tn": 4.0, "fn": 0.0}}}
+    drawn = confusion("confusion", counts, ("平滑肌瘤", "间质瘤 <&>"), Frame(synthetic=False))
     assert "平滑肌瘤" in drawn.svg
     assert "间质瘤 &lt;&amp;&gt;" in drawn.svg
     assert 'id="confusion-' in drawn.svg

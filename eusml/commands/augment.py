@@ -11,7 +11,8 @@ from eusml.commands.terminal import say
 from eusml.config import AugmentConfig, Config
 from eusml.data.augment import Expanded, expand, load_expanded, save_expanded
 from eusml.digests import fingerprint
-from eusml.evaluation import figures
+from eusml.evaluation.figures import pictures
+from eusml.evaluation.figures.drawing import Frame
 from eusml.learning.batches import LabelledImages
 from eusml.tracking import runs
 
@@ -71,7 +72,10 @@ def _log(run: runs.Run, study: StudyData, rows: "NDArray[np.int64]", expanded: E
     if images:
         first = expanded.parent == 0
         panel = dict(zip(expanded.operation[first].tolist(), expanded.images[first], strict=True))
-        run.figure(figures.augmentation_panel(panel, synthetic=manifest.synthetic), "augmentation.png")
+        frame = Frame(
+            manifest.synthetic, f"The first of n = {len(rows)} training images, and what each operation makes of it."
+        )
+        run.artifacts({"augmentation.png": pictures.augmentation_panel(panel, frame)})
     say(
         f"  {len(rows)} training images became {len(expanded.images)}: "
         f"{int((y_true == 1).sum())} {manifest.positive_class} + {int((y_true == 0).sum())} {manifest.negative_class}"

@@ -1,7 +1,7 @@
 """Entry point `compare`: networks side by side on the same held-out cases, and beside what needs no image."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,14 +17,15 @@ from eusml.commands.train import trained_model
 from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
-from eusml.evaluation import baselines, comparison, differences, figures, interactive, paper, report, resampled_t
+from eusml.evaluation import baselines, comparison, differences, interactive, paper, report, resampled_t
+from eusml.evaluation.figures import drawing, single
 from eusml.sentences import records
 from eusml.tracking import runs
 from eusml.tracking.selection import METHODS_FILE
 
 Parts = Mapping[str, Mapping[str, pd.DataFrame]]
 """Partition to name to answers."""
-_CONTRASTS = {"figure3_augmentation.png": "offline", "figure4_architecture.png": "arch"}
+_CONTRASTS = {"figure3_augmentation": "offline", "figure4_architecture": "arch"}
 """The study's figures of curves, and what the networks of each differ in."""
 
 
@@ -133,14 +134,12 @@ def _log(run: runs.Run, job: Job, networks: Sequence[Compared], without_image: P
     if result.by_fold is not None:
         run.table(result.by_fold, "resampled_t.csv")
     run.metrics(_flat(result.table))
-    for measure in ("accuracy", "auroc"):
-        run.figure(figures.forest(result.table, measure, synthetic=synthetic), f"{measure}.png")
     page = interactive.curves_page(
         result.answers, result.table, job.config.evaluate.threshold, synthetic=synthetic, out_of_fold=out_of_fold
     )
     run.text(page, "roc_pr_calibration.html")
-    for file, histories in curves(networks).items():
-        run.figure(figures.learning_curves(histories, synthetic=synthetic), file)
+    marks = {"synthetic": synthetic, "out_of_fold": out_of_fold}
+    run.artifacts(drawing.files(_drawn(networks, result.table, job.config.evaluate.confidence, **marks)))
     run.text(paper.paper_markdown(), "paper_table.md")
     run.note(report.comparison_note(result.table, result.pairs, by_fold, synthetic=synthetic, out_of_fold=out_of_fold))
     for part in result.pairs:
@@ -182,17 +181,30 @@ def found(networks: Sequence[Compared], without_image: Parts, settings: Evaluate
     )
 
 
+def _drawn(
+    networks: Sequence[Compared], table: pd.DataFrame, confidence: float, *, synthetic: bool, out_of_fold: bool
+) -> Iterator[drawing.Drawing]:
+    """The table as forest plots, and the networks' learning curves."""
+    for measure in ("accuracy", "auroc"):
+        yield single.of_comparison(table, measure, confidence, synthetic=synthetic, out_of_fold=out_of_fold)
+    # Where every case is held out once, the network that is kept was trained on all of them.
+    cases = networks[0].predictions["test"]["case_id"].nunique()
+    counts = {"train": cases} if out_of_fold else {"test": cases}
+    for name, histories in curves(networks).items():
+        yield single.of_course(name, histories, counts, synthetic=synthetic)
+
+
 def curves(networks: Sequence[Compared]) -> dict[str, dict[str, pd.DataFrame]]:
-    """File name of every figure of curves to the histories that it shows, by network: all, and the study's contrasts.
+    """Name of every figure of curves to the histories that it shows, by network: all, and the study's contrasts.
 
     Figure 3 shows networks that differ in off-line augmentation and figure 4 in architecture, and in nothing else; such
     that differ in epochs, too, stand there only where no two of equal epochs do.
     """
     known = [network for network in networks if network.history is not None]
-    chosen = {"curves.png": known} | {file: _differing_in(what, known) for file, what in _CONTRASTS.items()}
+    chosen = {"curves": known} | {name: _differing_in(what, known) for name, what in _CONTRASTS.items()}
     return {
-        file: {network.name: network.history for network in shown if network.history is not None}
-        for file, shown in chosen.items()
+        name: {network.name: network.history for network in shown if network.history is not None}
+        for name, shown in chosen.items()
         if shown
     }
 

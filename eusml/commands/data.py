@@ -14,7 +14,8 @@ from eusml.data.prepare import Prepared
 from eusml.data.split import OuterFold, Split, check_split, everyone, make_split, outer_folds
 from eusml.digests import fingerprint
 from eusml.errors import ConfigError
-from eusml.evaluation import figures
+from eusml.evaluation.figures import pictures
+from eusml.evaluation.figures.drawing import Frame
 from eusml.tracking import runs
 
 _SHEET_IMAGES_PER_CLASS = 6
@@ -159,7 +160,10 @@ def _log_cohort(run: runs.Run, prepared: Prepared, *, images: bool) -> None:
             name: prepared.images[manifest.y_true == value][:_SHEET_IMAGES_PER_CLASS]
             for name, value in ((manifest.positive_class, 1), (manifest.negative_class, 0))
         }
-        run.figure(figures.image_sheet(by_class, synthetic=manifest.synthetic), "images.png")
+        frame = Frame(
+            manifest.synthetic, f"The first images of each class as they are prepared, of n = {len(manifest.table)}."
+        )
+        run.artifacts({"images.png": pictures.image_sheet(by_class, frame)})
     say(
         f"  {manifest.source}: {counts['data/images']} images of {counts['data/patients']} patients, "
         f"{manifest.positive_class} against {manifest.negative_class}"

@@ -18,7 +18,8 @@ from eusml.commands.tune import settled
 from eusml.config import Config, EvaluateConfig, flatten
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
-from eusml.evaluation import figures, paper, report
+from eusml.evaluation import paper, report
+from eusml.evaluation.figures import drawing, single
 from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
 from eusml.sentences import records
@@ -169,7 +170,6 @@ def log_measures(run: runs.Run, result: Evaluation) -> None:
     spec = result.model.bundle.spec
     # The UI's Compare shows parameters above the measures: there they say what the networks differ in.
     run.params(flatten(result.model.settings, "trained."))
-    synthetic, classes = spec.synthetic, (spec.negative_class, spec.positive_class)
     for part, metrics in result.metrics.items():
         if has_several_images(result.predictions[part]):
             _log_patients(run, part, result.predictions[part], result.settings)
@@ -179,14 +179,16 @@ def log_measures(run: runs.Run, result: Evaluation) -> None:
         run.table(metrics.interval_table(), f"intervals_{part}.csv")
     methods = [estimate.method for metrics in result.metrics.values() for estimate in metrics.estimates.values()]
     run.json(records([*methods, result.protocol]), METHODS_FILE)
-    curves = {
-        part: (table["y_true"].to_numpy(), table["y_score"].to_numpy()) for part, table in result.predictions.items()
-    }
-    first = next(iter(result.metrics))  # the held-out cases where there are any
-    run.figure(figures.confusion(result.metrics[first], classes, synthetic=synthetic), "confusion.png")
-    run.figure(figures.roc(curves, synthetic=synthetic), "roc.png")
-    run.figure(figures.precision_recall(curves, synthetic=synthetic), "precision_recall.png")
-    run.figure(figures.calibration(*curves[first], synthetic=synthetic), "calibration.png")
+    drawn = single.of_evaluation(
+        result.model.arm,
+        result.metrics,
+        result.predictions,
+        (spec.negative_class, spec.positive_class),
+        result.settings.bootstrap_samples,
+        synthetic=spec.synthetic,
+        out_of_fold=result.protocol != HOLDOUT,
+    )
+    run.artifacts(drawing.files(drawn))
     run.text(paper.paper_markdown(), "paper_table.md")
     for part in ("test", "fresh"):
         if part in result.metrics:

@@ -22,7 +22,7 @@ from eusml.data.quality import QualityReference, measure_reference
 from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import CheckpointError, DataError, TrackingError
-from eusml.evaluation import figures
+from eusml.evaluation.figures import drawing, single
 from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
@@ -204,9 +204,9 @@ def _saved_curves(run: runs.Run, arm: str, study: StudyData, result: FitResult, 
     history = pd.DataFrame([asdict(row) for row in result.history])
     with written_whole(folder / _CURVES) as file:
         file.write(to_csv_text(history).encode())
-    run.table(history, _CURVES)
-    synthetic = study.prepared.manifest.synthetic
-    run.figure(figures.learning_curves({arm: history}, synthetic=synthetic), "curves.png")
+    cases = {part: len(study.split.indices(part)) for part in ("train", "test")}
+    drawn = single.of_course("curves", {arm: history}, cases, synthetic=study.prepared.manifest.synthetic)
+    run.artifacts(drawing.files([replace(drawn, data=history)]))  # its numbers are the curve itself, as kept above
     return history
 
 

@@ -16,6 +16,8 @@ from eusml.evaluation.bootstrap import patient_weights
 Floats = npt.NDArray[np.float64]
 GRID = np.linspace(0.0, 1.0, 101)
 """Rates at which the bands are given."""
+BAND_SAMPLES = 500
+"""Enough for the 2.5th percentile of a band that is looked at; tables rest on the number that was set."""
 
 
 def roc_band(

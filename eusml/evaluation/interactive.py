@@ -16,7 +16,7 @@ import pandas as pd
 from eusml.evaluation import report
 from eusml.evaluation.calibration import reliability
 from eusml.evaluation.captions import MARK
-from eusml.evaluation.figures import COLOURS
+from eusml.evaluation.figures.style import COLOURS
 from eusml.plotly_options import PLOTLY_OPTIONS
 
 Figure = dict[str, Any]

@@ -31,7 +31,6 @@ from eusml.workers import Worker
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 FINGERPRINT = "eusml.fingerprint"
@@ -106,10 +105,6 @@ class Run:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             client().log_artifacts(self.run_id, name)
-
-    def figure(self, figure: "Figure", file: str) -> None:
-        """A picture artifact."""
-        client().log_figure(self.run_id, figure, file)
 
     def image(self, picture: "NDArray[np.uint8]", key: str, step: int) -> None:
         """One picture (uint8 [H, W, 3]) of a series, which the UI shows with a slider over the steps."""

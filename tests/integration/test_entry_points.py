@@ -94,6 +94,9 @@ def test_training_has_its_curves_once_per_epoch(finished: Place, children: dict[
         for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy"):
             history = client.get_metric_history(run.info.run_id, f"curve/{name}")
             assert [point.step for point in history] == list(range(1, epochs + 1))
+        assert len(pd.read_csv(artifact(finished, run, "curves.csv"))) == epochs
+        for file in ("curves.png", "curves.svg"):
+            assert artifact(finished, run, file).stat().st_size > 500
         assert run.data.params["cfg.train.arch"] == arm
         assert run.inputs.dataset_inputs[0].dataset.name == "train"
         assert run.data.tags["eusml.arch"] == arm
@@ -115,6 +118,11 @@ def test_evaluation_has_counts_and_intervals_that_agree_with_its_predictions(
     assert f"{right}/5" in note
     for name in ("confusion.png", "roc.png", "precision_recall.png", "calibration.png", "paper_table.md"):
         assert artifact(finished, run, name).stat().st_size > 500
+    for name in ("confusion", "roc", "precision_recall", "calibration"):
+        assert artifact(finished, run, f"{name}.svg").stat().st_size > 500
+        drawn = pd.read_csv(artifact(finished, run, f"{name}.csv"))
+        assert set(drawn["part"]) <= {"test", "val", "fresh"}
+        assert set(drawn["arm"]) == {"resnet34"}
 
 
 def test_comparison_holds_arms_and_baselines(finished: Place, children: dict[str, Run]) -> None:

@@ -17,7 +17,6 @@ from eusml.evaluation.reporting.contents import Contents
 from eusml.evaluation.reporting.document import Document, FigureBlock, Gallery, Picture, Section
 from eusml.evaluation.reporting.rendering import html, markdown
 from eusml.evaluation.reporting.words import Words, words
-from eusml.tables import to_csv_text
 
 _SECTIONS: Sequence[Callable[[Contents, Words], Section | None]] = (
     sections_method.summary,
@@ -67,9 +66,9 @@ def build(contents: Contents, language: Language) -> Report:
     for block in made.blocks(FigureBlock):
         assert isinstance(block, FigureBlock)
         drawing = block.drawing
-        files[f"figures/{drawing.name}.svg"] = _standalone(drawing.svg).encode()
+        files[f"figures/{drawing.name}.svg"] = drawing.svg_file
         files[f"figures/{drawing.name}.png"] = drawing.png
-        files[f"data/{drawing.name}.csv"] = to_csv_text(drawing.data).encode()
+        files[f"data/{drawing.name}.csv"] = drawing.csv_file
     for picture in _pictures(made):
         files[f"figures/{picture.name}.png"] = picture.png
     return Report(made, files)
@@ -92,11 +91,6 @@ def document(contents: Contents, language: Language) -> Document:
         contents_title=w("contents"),
         sections=sections,
     )
-
-
-def _standalone(svg: str) -> str:
-    """An `svg` element as a file."""
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{svg}\n'
 
 
 def _pictures(made: Document) -> list[Picture]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import pandas as pd
+from eusml.evaluation.figures.drawing import Drawing
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,6 @@ class Table:
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """A figure with its numbers."""
-
-    name: str
-    """Of its files, without ending."""
-    svg: str
-    png: bytes
-    data: pd.DataFrame
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 import pandas as pd
 
+from eusml.evaluation.figures.drawing import PART_TITLES, Frame
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import Cell
 from eusml.evaluation.reporting.words import Words, by_measure, estimate
@@ -16,8 +17,6 @@ T = TypeVar("T")
 
 BASELINE = ", no image"
 """How the names of clinical baselines end in a table of comparison."""
-BAND_SAMPLES = 500
-"""Enough for the 2.5th percentile of a band that is looked at; the tables rest on the number that was set."""
 
 
 def told(said: str, w: Words) -> Cell:
@@ -49,6 +48,16 @@ def part_title(part: str, contents: Contents, w: Words) -> str:
 def panels_of(panels: Mapping[str, T], contents: Contents) -> dict[str, T]:
     """The same by the partition's name in figures."""
     return {"all" if part == "test" and contents.cross_validated else part: found for part, found in panels.items()}
+
+
+def frame(contents: Contents, w: Words) -> Frame:
+    """What all figures of the report say beside their numbers; panels of partitions have their number of cases."""
+    labels, titles = dict(w.labels()), {}
+    for part, key in panels_of({part: part for part in contents.parts}, contents).items():
+        cases = next(arm.metrics[key]["cases"] for arm in contents.arms if key in arm.metrics)
+        titles[part] = f"{PART_TITLES[part]}, n = {cases:.0f}"
+        labels[titles[part]] = f"{labels.get(PART_TITLES[part], PART_TITLES[part])}, n = {cases:.0f}"
+    return Frame(contents.synthetic, labels=labels, titles=titles)
 
 
 def part_name(part: str, contents: Contents, w: Words, form: str = "on") -> str:

@@ -1,12 +1,13 @@
 """Sections that set one thing beside another: networks, baselines, parts of the cases, errors, the literature."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 
 from eusml.evaluation import literature, paper
 from eusml.evaluation.comparison import PAIRED_MEASURES
-from eusml.evaluation.reporting import figures
+from eusml.evaluation.figures import counts
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import (
     Block,
@@ -19,7 +20,7 @@ from eusml.evaluation.reporting.document import (
     Table,
     cells,
 )
-from eusml.evaluation.reporting.parts import BASELINE, file_name, part_name, part_title
+from eusml.evaluation.reporting.parts import BASELINE, file_name, frame, part_name, part_title
 from eusml.evaluation.reporting.verdicts import difference, sentence, smallest
 from eusml.evaluation.reporting.words import Words, by_measure, estimate, number, p_value, words
 from eusml.evaluation.subgroups import subgroups
@@ -105,20 +106,15 @@ def by_subgroup(contents: Contents, w: Words) -> Section | None:
             continue
         blocks.append(_subgroup_table(found.table, arm, part, contents, w))
         accuracy = found.table[found.table["measure"] == "accuracy"]
-        names, labels = [], dict(w.labels())
+        outer = frame(contents, w)
+        names, labels = [], dict(outer.labels)
         for covariate, level in zip(accuracy["covariate"], accuracy["level"], strict=True):
             name, local = (f"{v.covariate(covariate)}: {v.level(level)}" for v in (words("en"), w))
             names.append(name)
             labels[name] = local
         english = accuracy.assign(group=names, network=arm.name)
-        drawn = figures.forest(
-            f"subgroups_{file_name(arm.name)}",
-            english,
-            "group",
-            "network",
-            labels,
-            synthetic=contents.synthetic,
-            reference=None,
+        drawn = counts.forest(
+            f"subgroups_{file_name(arm.name)}", english, "group", "network", replace(outer, labels=labels)
         )
         caption = w(
             "subgroups.figure",

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pandas as pd
 
 from eusml.evaluation.cohort_table import CohortTable, cohort_table
-from eusml.evaluation.reporting import figures_course
+from eusml.evaluation.figures import course
+from eusml.evaluation.figures.drawing import Frame
 from eusml.evaluation.reporting.contents import Contents
 from eusml.evaluation.reporting.document import (
     Block,
@@ -131,7 +132,7 @@ def flow(contents: Contents, w: Words) -> Section | None:
             head = {"train": "training", "test": "held out", "all": "every case held out once"}[part]
             parts.append((head, f"{len(of)}: {counts}"))
             labels[head] = w(f"parts_short.{part}")
-    drawn = figures_course.flow("flow", steps, parts, labels, synthetic=contents.synthetic)
+    drawn = course.flow("flow", steps, parts, Frame(contents.synthetic, labels=labels))
     drawn = replace(
         drawn, svg=in_english(drawn.svg, [t for t, (_, kept) in zip(english, told_steps, strict=True) if kept])
     )

@@ -4,8 +4,9 @@ from pathlib import PurePath
 from typing import Any
 
 from eusml.evaluation.comparison import PAIRED_MEASURES
+from eusml.evaluation.figures import course
+from eusml.evaluation.figures.drawing import Frame
 from eusml.evaluation.intervals import METHOD_NAMES
-from eusml.evaluation.reporting import figures_course
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import (
     Block,
@@ -242,8 +243,8 @@ def learning(contents: Contents, w: Words) -> Section | None:
     for name, shown in {"curves": list(histories), **_contrasts(contents)}.items():
         if not shown:
             continue
-        drawn = figures_course.learning_curves(
-            name, {arm: histories[arm] for arm in shown}, labels, synthetic=contents.synthetic
+        drawn = course.learning_curves(
+            name, {arm: histories[arm] for arm in shown}, Frame(contents.synthetic, labels=labels)
         )
         caption = w(f"learning.{name}", n=_trained_on(contents))
         blocks.append(FigureBlock(drawn, caption, w("learning.alt", arms=w.joined(shown))))

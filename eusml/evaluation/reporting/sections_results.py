@@ -3,16 +3,16 @@
 import numpy as np
 import pandas as pd
 
-from eusml.evaluation.bands import precision_recall_band, roc_band
+from eusml.evaluation.bands import BAND_SAMPLES, precision_recall_band, roc_band
+from eusml.evaluation.figures import counts, curves
 from eusml.evaluation.metrics import MEASURES, PROPORTIONS
-from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import Block, Bullets, Cell, FigureBlock, Paragraph, Section, Table
 from eusml.evaluation.reporting.parts import (
-    BAND_SAMPLES,
     arrays,
     both_classes,
     estimate_of,
+    frame,
     panels_of,
     part_name,
     part_title,
@@ -40,9 +40,7 @@ def measured(contents: Contents, w: Words) -> Section:
         blocks.append(Table(w("results.caption", part=title, percent=percent), head, rows))
         table = _forest_table(contents, part, w)
         cases = f"{arms[0].metrics[part]['cases']:.0f}"
-        drawn = figures.forest(
-            f"forest_{part}", table, "name", "arm", w.labels(), synthetic=contents.synthetic, reference=0.5
-        )
+        drawn = counts.forest(f"forest_{part}", table, "name", "arm", frame(contents, w), reference=0.5)
         caption = w("results.forest", part=title, percent=percent, n=cases, methods=_methods(table, contents, w))
         blocks.append(FigureBlock(drawn, caption, w("results.forest_alt", part=title)))
     blocks.append(Paragraph(_widest(contents, w)))
@@ -97,11 +95,11 @@ def confusion(contents: Contents, w: Words) -> Section:
     negative, positive = contents.classes
     for part in contents.parts:
         arms = [arm for arm in contents.arms if part in arm.metrics]
-        counts = {
+        confused = {
             arm.name: {name: arm.metrics[part].get(name, 0.0) for name in ("tp", "fp", "tn", "fn")} for arm in arms
         }
-        drawn = figures.confusion(
-            f"confusion_{part}", counts, contents.classes, w.labels(), synthetic=contents.synthetic
+        drawn = counts.confusion(
+            f"confusion_{part}", panels_of({part: confused}, contents), contents.classes, frame(contents, w)
         )
         title = part_title(part, contents, w)
         texts = [
@@ -113,7 +111,7 @@ def confusion(contents: Contents, w: Words) -> Section:
                 negative=negative,
                 **{name: f"{value:.0f}" for name, value in found.items()},
             )
-            for arm, found in counts.items()
+            for arm, found in confused.items()
         ]
         blocks.append(Bullets(texts))
         caption = w("confusion.caption", part=title)
@@ -136,24 +134,9 @@ def discrimination(contents: Contents, w: Words) -> Section | None:
     if not rocs:
         return Section("discrimination", w("discrimination.title"), [Paragraph(w("discrimination.one_class"))])
     shares = {part: float(both_classes(contents, part)[0][1]["y_true"].mean()) for part in rocs}
-    labels, synthetic = w.labels(), contents.synthetic
-    roc = figures.bands(
-        "roc",
-        panels_of(rocs, contents),
-        ("fpr", "tpr"),
-        ("1 - specificity", "sensitivity"),
-        labels,
-        diagonal=True,
-        synthetic=synthetic,
-    )
-    recall = figures.bands(
-        "precision_recall",
-        panels_of(recalls, contents),
-        ("recall", "precision"),
-        ("recall (sensitivity)", "precision (PPV)"),
-        labels,
-        levels=panels_of(shares, contents),
-        synthetic=synthetic,
+    roc = curves.roc("roc", panels_of(rocs, contents), frame(contents, w))
+    recall = curves.precision_recall(
+        "precision_recall", panels_of(recalls, contents), panels_of(shares, contents), frame(contents, w)
     )
     cases = w.joined([part_title(part, contents, w) for part in rocs])
     values = {"cases": cases, "percent": f"{100 * confidence:.0f}", "samples": samples}

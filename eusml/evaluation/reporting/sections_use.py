@@ -1,5 +1,6 @@
 """Sections about what an answer is worth to its user: calibration, decision curve, predictive values."""
 
+from eusml.evaluation.bands import BAND_SAMPLES
 from eusml.evaluation.calibration import (
     RELIABILITY_BINS,
     Coefficient,
@@ -7,16 +8,16 @@ from eusml.evaluation.calibration import (
     recalibration,
     reliability,
 )
+from eusml.evaluation.figures import curves
 from eusml.evaluation.net_benefit import net_benefit_band
 from eusml.evaluation.predictive_values import values_by_prevalence
-from eusml.evaluation.reporting import figures
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import Cell, FigureBlock, Paragraph, Section, Table
 from eusml.evaluation.reporting.parts import (
-    BAND_SAMPLES,
     arrays,
     both_classes,
     estimate_of,
+    frame,
     panels_of,
     part_name,
     part_title,
@@ -55,7 +56,7 @@ def calibration(contents: Contents, w: Words) -> Section | None:
                 ]
             )
     percent = f"{100 * contents.evaluate.confidence:.0f}"
-    drawn = figures.calibration("calibration", panels_of(panels, contents), w.labels(), synthetic=contents.synthetic)
+    drawn = curves.calibration("calibration", panels_of(panels, contents), frame(contents, w))
     cases = w.joined([part_title(part, contents, w) for part in panels])
     heats = [
         w("calibration.temperature", arm=arm.name, temperature=number(arm.temperature, 2))
@@ -92,9 +93,7 @@ def decision_curve(contents: Contents, w: Words) -> Section | None:
     panels = {part: found for part, found in panels.items() if found}
     if not panels:
         return None
-    drawn = figures.decision_curves(
-        "decision_curve", panels_of(panels, contents), w.labels(), synthetic=contents.synthetic
-    )
+    drawn = curves.decision_curves("decision_curve", panels_of(panels, contents), frame(contents, w))
     rows = []
     for part, found in panels.items():
         for name, table in found.items():
@@ -139,7 +138,7 @@ def by_prevalence(contents: Contents, w: Words) -> Section | None:
             tables[arm.name] = found
     if not tables:
         return None
-    drawn = figures.predictive_values("predictive_values", tables, w.labels(), synthetic=contents.synthetic)
+    drawn = curves.predictive_values("predictive_values", tables, frame(contents, w))
     rows = []
     for name, table in tables.items():
         at = {row["prevalence"]: row for row in table.to_dict("records")}

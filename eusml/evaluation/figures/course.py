@@ -1,21 +1,33 @@
-"""Figures of the report: the flow of cases, and how a training went."""
+"""Figures of a course: of cases from found to reported, and of a training."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
-from eusml.evaluation.reporting.document import Drawing
-from eusml.evaluation.reporting.figure_style import GREY, Canvas, styles
+from eusml.evaluation.figures.drawing import Drawing, Frame
+from eusml.evaluation.figures.style import COLOURS, GREY, Canvas, styles
 
-Labels = Mapping[str, str]
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LEGEND_COLUMNS, _LEGEND_ROW_IN = 3, 0.18
 
 
-def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], labels: Labels, *, synthetic: bool) -> Drawing:
-    """Loss and accuracy per epoch; solid on the training partition, dashed on the held-out one."""
-    look = styles(list(histories))
-    with Canvas(name, 2, synthetic=synthetic, width=7.6, height=3.6) as canvas:
+def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], frame: Frame) -> Drawing:
+    """Loss and accuracy per epoch; solid on the training partition, dashed on the held-out one.
+
+    Args:
+        name: of the files.
+        histories: network to columns epoch and train_loss, train_accuracy, test_loss, test_accuracy, nan where nothing
+            is held out.
+        frame: what it says beside its numbers.
+    """
+    look = styles(histories)
+    legend_rows = -(-2 * len(histories) // _LEGEND_COLUMNS)
+    with Canvas(name, frame, 2, width=7.6, height=3.2 + _LEGEND_ROW_IN * legend_rows) as canvas:
         for axes, measure in zip(canvas.axes, ("loss", "accuracy"), strict=True):
             for arm, history in histories.items():
                 marker = "o" if len(history) < 4 else ""  # a line through one point cannot be seen
@@ -32,31 +44,36 @@ def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], labels: La
                             label=f"{arm}, {name_of}",
                         )
             axes.set(xlabel="epoch", ylabel=measure)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        # Early test losses can be huge while batch statistics settle; they would flatten all the rest.
-        highest = max(float(history["train_loss"].max()) for history in histories.values())
-        canvas.axes[0].set_ylim(0, max(2 * highest, 1.0))
-        canvas.axes[1].set_ylim(0, 1.02)
-        canvas.axes[1].legend(loc="lower right", fontsize=8)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         found = pd.concat([history.assign(arm=arm) for arm, history in histories.items()], ignore_index=True)
-        return canvas.drawing(found, labels)
+        _bound_loss(canvas.axes[0], found)
+        canvas.axes[1].set_ylim(0, 1.02)
+        handles, names = canvas.axes[1].get_legend_handles_labels()
+        # Outside, for a curve may run anywhere.
+        canvas.figure.legend(handles, names, loc="outside upper left", ncols=_LEGEND_COLUMNS, fontsize=8)
+        return canvas.drawing(found)
 
 
-def flow(
-    name: str, steps: pd.DataFrame, parts: Sequence[tuple[str, str]], labels: Labels, *, synthetic: bool
-) -> Drawing:
+def _bound_loss(axes: "Axes", histories: pd.DataFrame) -> None:
+    """Early test losses can be huge while batch statistics settle; they would flatten all the rest."""
+    top = max(2 * float(histories["train_loss"].max()), 1.0)
+    axes.set_ylim(0, top)
+    if (histories[["train_loss", "test_loss"]] > top).any(axis=None):
+        axes.set_title("higher losses are cut off", fontsize=8, color=GREY, loc="right")
+
+
+def flow(name: str, steps: pd.DataFrame, parts: Sequence[tuple[str, str]], frame: Frame) -> Drawing:
     """Boxes: found, excluded and why, studied, and the partitions.
 
     Args:
         name: of the files.
         steps: columns step, text, cases; first found, last studied, between them who was left out.
         parts: heading and text of each partition's box.
-        labels: translations.
-        synthetic: whether the images are made up.
+        frame: what it says beside its numbers.
     """
     excluded = steps.iloc[1:-1].to_dict("records")
     height = 2.9 + 0.32 * max(len(excluded) - 1, 0)
-    with Canvas(name, 1, synthetic=synthetic, width=7.2, height=height) as canvas:
+    with Canvas(name, frame, 1, width=7.2, height=height) as canvas:
         (axes,) = canvas.axes
         axes.set(xlim=(0, 1), ylim=(0, 1))
         axes.axis("off")
@@ -73,10 +90,10 @@ def flow(
         data = pd.concat(
             [steps, pd.DataFrame([{"step": head, "text": text} for head, text in parts])], ignore_index=True
         )
-        return canvas.drawing(data, labels)
+        return canvas.drawing(data)
 
 
-def _box(axes: object, x: float, y: float, width: float, lines: Sequence[str], size: float = 9) -> None:
+def _box(axes: "Axes", x: float, y: float, width: float, lines: Sequence[str], size: float = 9) -> None:
     height = 0.1 + 0.07 * (len(lines) - 1)
     box = FancyBboxPatch(
         (x - width / 2, y - height / 2),
@@ -84,13 +101,13 @@ def _box(axes: object, x: float, y: float, width: float, lines: Sequence[str], s
         height,
         boxstyle="round,pad=0.01",
         facecolor="white",
-        edgecolor="#0072B2",
+        edgecolor=COLOURS[0],
     )
-    axes.add_patch(box)  # type: ignore[attr-defined]
+    axes.add_patch(box)
     for number, text in enumerate(lines):
         place = y + height / 2 - (number + 0.5) * height / len(lines)
-        axes.text(x, place, text, ha="center", va="center", fontsize=size)  # type: ignore[attr-defined]
+        axes.text(x, place, text, ha="center", va="center", fontsize=size)
 
 
-def _arrow(axes: object, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY})  # type: ignore[attr-defined]
+def _arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float]) -> None:
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": GREY})
