@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import precision_recall_curve, roc_curve
+from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
 from eusml.evaluation.bands import GRID, precision_recall_band, roc_band
 
@@ -14,12 +14,37 @@ def scored(positives: int, negatives: int, seed: int = 0) -> tuple[np.ndarray, n
     return y_true, norm.cdf(rng.normal(1.2 * y_true, 1)), np.arange(len(y_true))
 
 
-def test_the_curves_are_those_of_scikit_learn() -> None:
-    y_true, y_score, patients = scored(40, 60)
-    band = roc_band(y_true, y_score, patients, 0.95, 100)
+@pytest.mark.parametrize("decimals", [16, 1])
+def test_the_roc_is_that_of_scikit_learn(decimals: int) -> None:
+    """Level between two steps, slanting where both classes have cases of one score, as rounded scores have many."""
+    y_true, y_score, patients = scored(9, 14)
+    y_score = y_score.round(decimals)
     fpr, tpr, _ = roc_curve(y_true, y_score, drop_intermediate=False)
-    highest = np.array([tpr[fpr <= x].max() for x in np.unique(fpr)])  # upright pieces end at their top
-    np.testing.assert_allclose(band["tpr"], np.interp(GRID, np.unique(fpr), highest))
+    expected = [_sensitivity(fpr, tpr, x) for x in GRID]
+    np.testing.assert_allclose(roc_band(y_true, y_score, patients, 0.95, 100)["tpr"], expected)
+
+
+def _sensitivity(fpr: np.ndarray, tpr: np.ndarray, x: float) -> float:
+    """At a rate, by going along the curve's pieces."""
+    found = 0.0
+    for x0, x1, y0, y1 in zip(fpr[:-1], fpr[1:], tpr[:-1], tpr[1:], strict=True):
+        if x0 <= x + 1e-9:
+            found = y1 if x1 <= x + 1e-9 else y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return found
+
+
+@pytest.mark.parametrize("decimals", [16, 1])
+def test_the_area_below_the_drawn_roc_is_the_auroc(decimals: int) -> None:
+    y_true, y_score, patients = scored(9, 14)
+    y_score = y_score.round(decimals)
+    band = roc_band(y_true, y_score, patients, 0.95, 100)
+    area = float(np.trapezoid(band["tpr"], band["fpr"]))
+    # Each of at most 14 steps is drawn within a hundredth of where it is.
+    assert area == pytest.approx(roc_auc_score(y_true, y_score), abs=0.005)
+
+
+def test_the_precision_is_that_of_scikit_learn() -> None:
+    y_true, y_score, patients = scored(40, 60)
     band = precision_recall_band(y_true, y_score, patients, 0.95, 100)
     precision, recall, _ = precision_recall_curve(y_true, y_score)
     for row in band[band["recall"] > 0].to_dict("records"):

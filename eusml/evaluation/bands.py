@@ -80,10 +80,13 @@ def _band(
 
 
 def _roc(tp: Floats, fp: Floats) -> Floats:
-    """Sensitivity at the grid: straight lines between the points of the curve, the highest one where it is upright."""
+    """Sensitivity at the grid: on the curve's straight pieces, the highest one where it is upright."""
     fpr, tpr = np.concatenate([[0.0], fp / fp[-1]]), np.concatenate([[0.0], tp / tp[-1]])
-    last = np.append(np.diff(fpr) > 0, True)  # of several points above one another, the highest
-    return np.asarray(np.interp(GRID, fpr[last], tpr[last]), dtype=np.float64)
+    # Rounding must not put a rate of 0.3 above the grid's. The last of points above one another is the highest, and the
+    # piece that begins there leads on: between two upright pieces the curve is level, unless scores are equal.
+    here = np.minimum(np.searchsorted(fpr, GRID + 1e-9, side="right"), len(fpr) - 1) - 1
+    along = np.clip((GRID - fpr[here]) / np.maximum(fpr[here + 1] - fpr[here], 1e-12), 0.0, 1.0)
+    return np.asarray(tpr[here] + along * (tpr[here + 1] - tpr[here]), dtype=np.float64)
 
 
 def _precision_recall(tp: Floats, fp: Floats) -> Floats:
