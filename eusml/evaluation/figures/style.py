@@ -47,6 +47,8 @@ _RC: Any = {
     "lines.linewidth": 1.6,
     "path.simplify": True,
 }
+_PANEL_PAD_IN = 0.1
+"""Beside a panel, lest the last label of its axis runs into the first of the next."""
 _FOOT_PT, _FOOT_LINE_IN, _FOOT_MARGIN_IN = 8.5, 0.165, 0.06
 _CHARACTER_IN = 0.068
 """Width of a character of the foot, on average, in DejaVu Sans."""
@@ -100,7 +102,7 @@ class Canvas:
         foot += [(MARK, RED, "bold")] * self._frame.synthetic
         below = len(foot) * _FOOT_LINE_IN + 2 * _FOOT_MARGIN_IN
         whole = height + below
-        layout = ConstrainedLayoutEngine(rect=(0, below / whole, 1, height / whole))
+        layout = ConstrainedLayoutEngine(rect=(0, below / whole, 1, height / whole), w_pad=_PANEL_PAD_IN)
         self.figure = Figure(figsize=(width, whole), dpi=_PNG_DPI, layout=layout)
         self.axes = [axes for row in self.figure.subplots(*self._shape, squeeze=False) for axes in row]
         for number, (text, colour, weight) in enumerate(foot):
