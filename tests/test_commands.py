@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from eusml.commands.evaluate import Reported, predictions, read_predictions
-from eusml.commands.train import say_of_unlearnt_turns, say_what_arms_have
+from eusml.commands.train import say_what_arms_have
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import DataConfig, PhantomConfig, load_config
 from eusml.data.prepare import prepare
 from eusml.data.sources import phantom_cohort
@@ -68,5 +69,5 @@ def test_who_trains_another_network_than_the_arm_of_its_name_is_told(capsys: pyt
 def test_who_asks_about_turns_that_are_not_learnt_is_told(
     settings: dict[str, str], is_said: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    say_of_unlearnt_turns("resnet34", load_config(None, settings))
+    say_of_unlearnt_turns({"resnet34": load_config(None, settings)})
     assert ("evaluate.views=1 or 2 would fit" in capsys.readouterr().out) == is_said

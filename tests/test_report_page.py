@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 from mlflow.tracking import MlflowClient
 
 from eusml.errors import TrackingError
@@ -23,7 +22,6 @@ from tests.reported import Written, write_study
 
 pytestmark = [pytest.mark.slow]
 
-WORDS = Path("eusml/evaluation/reporting/words")
 DECIMAL = re.compile(r"(?<![\d.])[0-9]\.[0-9]{3}(?![\d])")
 
 
@@ -217,27 +215,6 @@ def test_both_languages_say_the_same_figures(report: tuple[Contents, Report], ch
     for name, content in report[1].files.items():
         if name.startswith("data/") and "flow" not in name:
             assert content == chinese.files[name], name
-
-
-def _flat(tree: dict[str, object], above: str = "") -> Iterator[tuple[str, object]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}|")
-        else:
-            yield f"{above}{name}", value
-
-
-def test_the_catalogues_have_the_same_keys_and_gaps() -> None:
-    catalogues = [dict(_flat(yaml.safe_load((WORDS / f"{name}.yaml").read_text()))) for name in ("en", "zh")]
-    # Names that data bring, for which the English one is the recorded one.
-    free = ("levels|", "kinds|", "decisions|", "methods|", "literature_data|", "paper_runs|", "states|", "rules|",
-            "figure_labels|", "values|", "steps|", "findings|", "reasons|", "flips|", "notes|", "lists|", "named|",
-            "whys|", "sources|", "literature_systems|")  # fmt: skip
-    keys = [{key for key in catalogue if not key.startswith(free)} for catalogue in catalogues]
-    assert keys[0] == keys[1]
-    for key in keys[0]:
-        gaps = [sorted(set(re.findall(r"{(\w+)}", str(catalogue[key])))) for catalogue in catalogues]
-        assert gaps[0] == gaps[1], key
 
 
 def test_synthetic_data_are_marked_and_patients_are_not(

@@ -1,4 +1,4 @@
-"""Recorded sentences: English for everybody, and all that another language needs to say them."""
+"""Catalogues of sentences, and recorded ones: English for all, and what another language needs to say them."""
 
 import ast
 import json
@@ -13,7 +13,9 @@ import yaml
 from eusml.evaluation.reporting.words import words
 from eusml.sentences import Sentence, counted, record, recorded, sentence
 
-CATALOGUE = yaml.safe_load(Path("eusml/evaluation/reporting/words/zh.yaml").read_text())
+ENGLISH, CHINESE = (
+    yaml.safe_load(Path(f"eusml/evaluation/reporting/words/{name}.yaml").read_text()) for name in ("en", "zh")
+)
 GAP = re.compile(r"{(\w+)")
 
 
@@ -38,9 +40,9 @@ def test_every_sentence_that_is_recorded_can_be_said_in_chinese() -> None:
     assert len({key for key, _ in made}) > 60
     for key, template in made:
         section, _, name = key.partition(".")
-        assert name in CATALOGUE[section] or key == "lists.names", key
-        if name in CATALOGUE[section]:
-            assert set(GAP.findall(CATALOGUE[section][name])) <= set(GAP.findall(template)), key
+        assert name in CHINESE[section] or key == "lists.names", key
+        if name in CHINESE[section]:
+            assert set(GAP.findall(CHINESE[section][name])) <= set(GAP.findall(template)), key
 
 
 def test_a_sentence_is_its_english_text_and_survives_json_and_other_processes() -> None:
@@ -66,3 +68,24 @@ def test_of_many_names_the_first_are_named_and_the_others_counted() -> None:
     few, many = (sentence("notes.alike", "{names}", names=counted(list("abc"), shown)) for shown in (3, 2))
     assert (few, many) == ("a, b, c", "a, b and 1 more")
     assert words("zh").told(many) == ("a、b等（另有 1 个）", "")
+
+
+def _flat(tree: dict[str, object], above: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{name}|")
+        else:
+            yield f"{above}{name}", value
+
+
+def test_the_catalogues_have_the_same_keys_and_gaps() -> None:
+    catalogues = [dict(_flat(catalogue)) for catalogue in (ENGLISH, CHINESE)]
+    # Names that data bring, for which the English one is the recorded one.
+    free = ("levels|", "kinds|", "decisions|", "methods|", "literature_data|", "paper_runs|", "states|", "rules|",
+            "figure_labels|", "values|", "steps|", "findings|", "reasons|", "flips|", "notes|", "lists|", "named|",
+            "whys|", "sources|", "literature_systems|")  # fmt: skip
+    keys = [{key for key in catalogue if not key.startswith(free)} for catalogue in catalogues]
+    assert keys[0] == keys[1]
+    for key in keys[0]:
+        gaps = [sorted(set(re.findall(r"{(\w+)}", str(catalogue[key])))) for catalogue in catalogues]
+        assert gaps[0] == gaps[1], key

@@ -15,6 +15,7 @@ from eusml.commands.reported import Reported, predictions, reported_cases
 from eusml.commands.terminal import say
 from eusml.commands.train import trained_model
 from eusml.commands.tune import settled
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, EvaluateConfig
 from eusml.digests import fingerprint
 from eusml.evaluation import baselines, comparison, differences, interactive, paper, report, resampled_t
@@ -56,7 +57,9 @@ def run(config: Config) -> None:
 def all_evaluations(job: Job, study: StudyData) -> list[Evaluation]:
     """Every arm tuned, if that is asked for, trained and evaluated, in the order of the experiment file."""
     found = []
-    for arm, config in job.config.arm_configs().items():
+    arms = job.config.arm_configs()
+    say_of_unlearnt_turns(arms)
+    for arm, config in arms.items():
         sized, config = settled(job, study, arm, config)
         found.append(evaluation(job, sized, trained_model(job, sized, arm, config), config))
     return found

@@ -26,6 +26,7 @@ from eusml.commands.job import Job, run_stage
 from eusml.commands.reported import Reported, further_cases, held_out_cases, read_predictions
 from eusml.commands.terminal import say
 from eusml.commands.tune import settled
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config
 from eusml.data.manifest import table_digest
 from eusml.data.split import OuterFold
@@ -41,8 +42,10 @@ _ANSWERS = "predictions_test.csv"
 
 def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     """Every arm cross-validated and made anew of all cases, and all of them compared; returns what they are made of."""
+    arms = job.config.arm_configs()
+    say_of_unlearnt_turns(arms)
     data = cross_validation_data(job)
-    evaluations = [_cross_validated(job, data, arm, config) for arm, config in job.config.arm_configs().items()]
+    evaluations = [_cross_validated(job, data, arm, config) for arm, config in arms.items()]
     compare(job, data.whole, evaluations, lambda: _baselines(job, data))
     return data.whole, evaluations
 

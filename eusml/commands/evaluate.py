@@ -15,6 +15,7 @@ from eusml.commands.reported import Reported, predictions, read_predictions, rep
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import say_what_arms_have, trained_model
 from eusml.commands.tune import settled
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, EvaluateConfig, flatten
 from eusml.digests import fingerprint
 from eusml.errors import TrackingError
@@ -61,6 +62,7 @@ def run(config: Config) -> None:
     with open_job("evaluate", config) as job:
         arm = config.train.arch
         say_what_arms_have(config)
+        say_of_unlearnt_turns({arm: config})
         study, config = settled(job, study_data(job), arm, config)
         evaluation(job, study, trained_model(job, study, arm, config), config)
 

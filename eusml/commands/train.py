@@ -6,10 +6,9 @@ from eusml.commands.fitted import TrainedModel, fitted_model
 from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
 from eusml.commands.tune import settled
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, flatten
 from eusml.tracking import runs
-
-_QUARTER_DEG = 90.0
 
 
 def run(config: Config) -> None:
@@ -17,6 +16,7 @@ def run(config: Config) -> None:
     with open_job("train", config) as job:
         arm = config.train.arch
         say_what_arms_have(config)
+        say_of_unlearnt_turns({arm: config})
         study, config = settled(job, study_data(job), arm, config)
         trained_model(job, study, arm, config)
 
@@ -35,22 +35,4 @@ def say_what_arms_have(config: Config) -> None:
 
 def trained_model(job: Job, study: StudyData, arm: str, config: Config) -> TrainedModel:
     """The model of one arm, to be measured, registered and served."""
-    say_of_unlearnt_turns(arm, config)
     return fitted_model(job, study, arm, config, keep=True, calibrator=calibrator(job, study, arm, config))
-
-
-def say_of_unlearnt_turns(arm: str, config: Config) -> None:
-    """Say so where a network will be asked about quarter turns and learns from images that all stand upright."""
-    if config.evaluate.views >= 4 and not _learns_turns(config):
-        say(
-            f"  {arm} will be asked about quarter turns (evaluate.views={config.evaluate.views}), and learns from "
-            "images that are not turned that far: evaluate.views=1 or 2 would fit"
-        )
-
-
-def _learns_turns(config: Config) -> bool:
-    """Whether images stand any way up in training, by either augmentation."""
-    online, offline = config.train.online, config.augment
-    is_drawn = online.enabled and online.rotation_limit_deg >= _QUARTER_DEG
-    has_copies = config.train.offline and "rotation" in offline.operations
-    return is_drawn or (has_copies and offline.rotation_limit_deg >= _QUARTER_DEG)

@@ -13,6 +13,7 @@ from eusml.commands.data import StudyData, cross_validation_data, study_at, stud
 from eusml.commands.job import Job, StageRecord, alone, open_job
 from eusml.commands.terminal import say
 from eusml.commands.trial_workers import RecordedStudy, take_trials
+from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, check_space, flatten, with_settings, without_passwords
 from eusml.data.manifest import table_digest
 from eusml.data.split import inner_folds
@@ -39,7 +40,9 @@ def run(config: Config) -> None:
     with open_job("tune", config, shared=True) as job:
         with alone(job):
             data = cross_validation_data(job) if config.protocol.kind == "nested_cv" else study_data(job)
-        for arm, settings in config.arm_configs().items():
+        arms = config.arm_configs()
+        say_of_unlearnt_turns(arms)
+        for arm, settings in arms.items():
             for name, study in data.to_tune_on(arm).items():
                 tuned(job, study, name, settings)
 
