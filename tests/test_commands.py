@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eusml.__main__ import main
 from eusml.commands.evaluate import Reported, predictions, read_predictions
 from eusml.commands.train import say_what_arms_have
 from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import DataConfig, PhantomConfig, load_config
 from eusml.data.prepare import prepare
 from eusml.data.sources import phantom_cohort
+from eusml.errors import TuningError
 
 
 def test_predictions_read_back_whatever_people_call_their_patients(tmp_path: Path) -> None:
@@ -71,3 +73,25 @@ def test_who_asks_about_turns_that_are_not_learnt_is_told(
 ) -> None:
     say_of_unlearnt_turns({"resnet34": load_config(None, settings)})
     assert ("evaluate.views=1 or 2 would fit" in capsys.readouterr().out) == is_said
+
+
+@pytest.mark.parametrize(
+    ("entry", "protocol"),
+    [*((entry, "holdout") for entry in ("train", "evaluate", "tune", "compare", "main")), ("main", "nested_cv")],
+)
+def test_that_is_said_before_anything_is_searched_or_trained(
+    entry: str, protocol: str, store_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*_: object) -> None:
+        raise TuningError("stopped before the search")
+
+    monkeypatch.setattr("eusml.commands.tune.tuned", stop)
+    settings = {
+        "experiment": "experiments/quick.yaml", "work_dir": str(store_folder / entry), "protocol.kind": protocol,
+        "train.online.enabled": "false", "data.phantom.gist_cases": "12", "data.phantom.leiomyoma_cases": "13",
+        "data.phantom.selection_cases": "4", "data.phantom.fresh_cases": "0",
+    }  # fmt: skip
+    assert main([entry, *(word for name, value in settings.items() for word in (f"--{name}", value))]) != 0
+    told = capsys.readouterr()
+    assert "stopped before the search" in told.err
+    assert "resnet34 will be asked about quarter turns" in told.out

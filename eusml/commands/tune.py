@@ -38,10 +38,10 @@ def run(config: Config) -> None:
     """Work on every study of every arm until it has its trials; several processes may do so at once."""
     check_space(config)
     with open_job("tune", config, shared=True) as job:
-        with alone(job):
-            data = cross_validation_data(job) if config.protocol.kind == "nested_cv" else study_data(job)
         arms = config.arm_configs()
         say_of_unlearnt_turns(arms)
+        with alone(job):
+            data = cross_validation_data(job) if config.protocol.kind == "nested_cv" else study_data(job)
         for arm, settings in arms.items():
             for name, study in data.to_tune_on(arm).items():
                 tuned(job, study, name, settings)
