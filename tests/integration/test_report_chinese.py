@@ -159,6 +159,19 @@ def test_a_phantom_study_is_told_in_chinese_alone(phantom: tuple[Page, set[str]]
     )
 
 
+def test_one_evaluation_without_its_comparison_is_told_in_chinese(finished: Place, tmp_path: Path) -> None:
+    client = mlflow.MlflowClient(tracking_uri=finished.environment["MLFLOW_TRACKING_URI"])
+    experiment = client.get_experiment_by_name("tiny")
+    assert experiment is not None
+    found = client.search_runs([experiment.experiment_id], "tags.`eusml.stage` = 'evaluate'")
+    run = next(one for one in found if one.info.run_name == "evaluate resnet34")
+    words = ("--report.language", "zh", "--report.runs", f'["{run.info.run_id}"]')
+    finished.eusml("report", "--experiment", str(finished.experiment), *words)
+    page, names = read_page(finished, "tiny: report", tmp_path)
+    assert english_words(page, names) == set()
+    assert not unsaid(page, "按患者自助法，100 次重抽样")
+
+
 def test_findings_and_exclusions_of_a_folder_are_told_in_chinese(folder: tuple[Page, set[str]]) -> None:
     page, names = folder
     assert english_words(page, names) == set()
