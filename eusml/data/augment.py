@@ -50,22 +50,22 @@ def expand(images: "NDArray[np.uint8]", case_ids: Sequence[str], settings: Augme
     """
     from eusml.data.transforms import copier
 
-    assert len(images) == len(case_ids)
+    assert len(images) == len(case_ids) > 0
     grown = np.empty((1 + len(settings.operations), *images.shape), np.uint8)
     grown[0] = images
     cases = [zlib.crc32(case.encode()) for case in case_ids]
 
-    def fill(rows: "NDArray[np.int64]") -> None:
+    def fill(part: slice) -> None:
         for block, operation in zip(grown[1:], settings.operations, strict=True):
-            copy = copier(operation, settings)
             # The name and not the place in the list: dropping one operation leaves the other copies as they were.
             stream = zlib.crc32(operation.encode())
-            for row in rows:
-                block[row] = copy(images[row], np.random.default_rng([settings.seed, stream, cases[row]]))
+            draws = (np.random.default_rng([settings.seed, stream, case]) for case in cases[part])
+            copier(operation, settings)(images[part], draws, block[part])
 
     # Threads, because OpenCV lets others work meanwhile.
-    with ThreadPoolExecutor(cores()) as pool:
-        list(pool.map(fill, np.array_split(np.arange(len(images)), cores())))
+    ends = np.linspace(0, len(images), min(cores(), len(images)) + 1).astype(int).tolist()
+    with ThreadPoolExecutor(len(ends) - 1) as pool:
+        list(pool.map(fill, map(slice, ends[:-1], ends[1:])))
     names = np.array([ORIGINAL, *settings.operations])
     return Expanded(
         grown.reshape(-1, *images.shape[1:]), np.tile(np.arange(len(images)), len(names)), np.repeat(names, len(images))
