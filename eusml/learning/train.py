@@ -19,7 +19,7 @@ from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.recalibrate import recalibrate
 from eusml.learning.together import Task, hand_out, receive
 from eusml.ranks import Ranks, current
-from eusml.runtime import Compute, choose_compute, make_deterministic
+from eusml.runtime import Compute, choose_compute, kept_memory, make_deterministic
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,14 @@ def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None
     settings, compute, ranks = learner.settings, learner.compute, learner.ranks
     cases = DeviceCases.of(train, compute, settings)
     held_out = None if test is None else DeviceCases.of(test, compute, settings)
-    for epoch in range(start + 1, settings.epochs + 1):
-        if not ranks.agree(True):
-            return
-        result = train_epoch(learner, cases, held_out, epoch)
-        try:
-            yield result
-        except GeneratorExit:
-            if epoch < settings.epochs:
-                ranks.agree(False)
-            raise
+    with kept_memory():
+        for epoch in range(start + 1, settings.epochs + 1):
+            if not ranks.agree(True):
+                return
+            result = train_epoch(learner, cases, held_out, epoch)
+            try:
+                yield result
+            except GeneratorExit:
+                if epoch < settings.epochs:
+                    ranks.agree(False)
+                raise
