@@ -57,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("eusml: interrupted; the same command again goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        from eusml.files import full_disk
+
+        if (cause := full_disk(error)) is None:
+            raise
+        print(
+            f"eusml: error: a disk is full: that of work_dir, of MLflow's store or of temporary files ({cause}). "
+            "Make room; the same command again goes on from here",
+            file=sys.stderr,
+        )
+        return EusmlError.exit_code
     return 0
 
 

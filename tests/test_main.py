@@ -1,5 +1,6 @@
 """The command line: errors that name what is wrong, and an exit code that scripts can see."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -123,6 +124,28 @@ def test_a_work_dir_that_is_a_file_is_named(folder: Path, capsys: pytest.Capture
     (folder.parent / "work").write_text("x")
     assert run_data(folder) == 2
     assert "work cannot be used (" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no disk that is always full")
+def test_a_full_disk_is_said_and_the_same_command_goes_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_data(folder) == 0
+    work = folder.parent / "work"
+    (shard,) = (work / "ingest").glob("*.npz")
+    shard.unlink()
+    shutil.rmtree(work / "data")
+    draft = shard.with_name(shard.name + ".tmp")
+    draft.symlink_to("/dev/full")
+    assert run_data(folder) == 2
+    error = capsys.readouterr().err
+    assert "a disk is full: that of work_dir" in error
+    assert "No space left on device" in error
+    assert "the same command again goes on from here" in error
+    assert "Traceback" not in error
+    assert not shard.exists()
+    draft.unlink()
+    assert run_data(folder) == 0
+    assert shard.exists()
 
 
 def test_an_absent_tracking_server_is_said_before_mlflow_tries_for_four_minutes(
