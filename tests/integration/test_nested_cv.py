@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from tests.integration.conftest import Place, kill_when, make_place
+from tests.integration.report_pages import english_words, read_page, unsaid
 
 pytestmark = pytest.mark.slow
 
@@ -42,12 +43,18 @@ def results(place: Place) -> tuple[pd.DataFrame, dict[str, str], "mlflow.MlflowC
     return pd.read_csv(file), {**version.tags, "description": version.description}, client
 
 
-def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_path: Path) -> None:
-    whole, killed = (nested_place(tmp_path / name) for name in ("whole", "killed"))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A cross-validation that nothing disturbed."""
+    place = nested_place(tmp_path_factory.mktemp("nested") / "whole")
     # What is tuned beforehand, by any number of workers, `main` takes over.
-    assert "2 outer folds: every case is held out once" in whole.eusml(*command(whole, "tune")).stdout
-    said = whole.eusml(*command(whole)).stdout
+    assert "2 outer folds: every case is held out once" in place.eusml(*command(place, "tune")).stdout
+    said = place.eusml(*command(place)).stdout
     assert all(f"[tune {name}] reused" in said for name in ("resnet34-1_1", "resnet34-1_2", "resnet34"))
+    return place
+
+
+def test_every_case_is_answered_once_and_the_model_says_how(whole: Place) -> None:
     answers, tags, client = results(whole)
     assert answers["case_id"].nunique() == len(answers) == 25
     assert tags["eusml.protocol"] == "nested cross-validation, 1 x 2 folds"
@@ -64,12 +71,23 @@ def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(tmp_pa
     # The networks of the folds are not kept as models.
     assert len(client.search_logged_models([run.info.experiment_id])) == 1
 
+
+def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(whole: Place, tmp_path: Path) -> None:
+    killed = nested_place(tmp_path / "killed")
     kill_when(killed.start(*command(killed)), lambda: list(killed.folder.glob("work/train/*/bundle/model.json")))
     again = killed.eusml(*command(killed)).stdout
     assert "[tune resnet34-1_1] reused" in again
     # Killed as it was recorded, or just after.
     assert "[train resnet34-1_1] reused" in again or "that an earlier start of the same training left" in again
-    pd.testing.assert_frame_equal(results(killed)[0], answers)
+    pd.testing.assert_frame_equal(results(killed)[0], results(whole)[0])
+
+
+def test_a_cross_validation_is_told_in_chinese_alone(whole: Place, tmp_path: Path) -> None:
+    whole.eusml(*command(whole, "report"), "--report.language", "zh")
+    page, names = read_page(whole, "tiny: report", tmp_path)
+    assert english_words(page, names) == set()
+    assert set(page.texts) == {"zh-Hans"}
+    assert not unsaid(page, "每次重复中各留出一次 25 幅图像")
 
 
 def test_a_stage_for_one_held_out_partition_is_refused(tmp_path: Path) -> None:

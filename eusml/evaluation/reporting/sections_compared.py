@@ -41,7 +41,7 @@ def comparison(contents: Contents, w: Words) -> Section | None:
             texts = difference(pair, measure), p_value(p), p_value(p_holm), smallest(pair, measure)
             rows.append(cells(title, w.measure(measure), *texts))
     sentences = [sentence(pair, part_name(part, contents, w), w) for part, pair in pairs]
-    methods = "; ".join(dict.fromkeys(w.method(contents.method(pair.method)) for _, pair in pairs))
+    methods = w.listed(w.method(contents.method(pair.method)) for _, pair in pairs)
     percent = f"{100 * contents.evaluate.confidence:.0f}"
     blocks: list[Block] = [
         Paragraph(w("comparison.text", methods=methods)),

@@ -109,7 +109,7 @@ def _tests(found: CohortTable, w: Words) -> str:
     used: dict[str, list[str]] = {}
     for name, comparison in found.comparisons.items():
         used.setdefault(comparison.test, []).append(w.covariate(name))
-    return w("cohort.tests", tests="; ".join(w(f"tests.{test}", names=w.joined(names)) for test, names in used.items()))
+    return w("cohort.tests", tests=w.listed(w(f"tests.{test}", names=w.joined(names)) for test, names in used.items()))
 
 
 def flow(contents: Contents, w: Words) -> Section | None:
@@ -138,7 +138,7 @@ def flow(contents: Contents, w: Words) -> Section | None:
     )
     found, kept = contents.flow[0].cases, contents.flow[-1].cases
     text = w("flow.text", found=found, kept=kept, excluded=found - kept) if found > kept else w("flow.all", found=found)
-    sentence = "; ".join([*local, *(f"{labels[head]}: {count}" for head, count in parts)])
+    sentence = w.listed([*local, *(f"{labels[head]}: {count}" for head, count in parts)])
     return Section(
         "flow",
         w("flow.title"),

@@ -77,7 +77,7 @@ def _compared(contents: Contents, w: Words) -> list[str]:
             alike.append(w("summary.pair", a=pair.arm_a, b=pair.arm_b))
     if alike:
         cases = contents.pairs[part][0].cases
-        texts.append(w("summary.no_order", pairs="; ".join(alike), cases=cases, part=where))
+        texts.append(w("summary.no_order", pairs=w.listed(alike), cases=cases, part=where))
     return texts
 
 
@@ -98,7 +98,7 @@ def _without_image(contents: Contents, w: Words) -> str:
                 auroc=estimate(rows["auroc"]),
             )
         )
-    return w("summary.without_image", part=part_name(part, contents, w), texts="; ".join(texts)) if texts else ""
+    return w("summary.without_image", part=part_name(part, contents, w), texts=w.listed(texts)) if texts else ""
 
 
 def _decided(contents: Contents, w: Words) -> str:

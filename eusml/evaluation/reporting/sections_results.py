@@ -55,7 +55,7 @@ def _measure_row(measure: str, arms: list[Arm], part: str, contents: Contents, w
         cells.append(Cell(estimate(row), f"{arm.run_ids[part]} {part}/{measure}"))
         methods.append(w.told(contents.method(row["method"])))
     texts, recorded = (dict.fromkeys(filter(None, found)) for found in zip(*methods, strict=True))
-    return [*cells, Cell("; ".join(texts), recorded="; ".join(recorded))]
+    return [*cells, Cell(w.listed(texts), recorded="; ".join(recorded))]
 
 
 def _forest_table(contents: Contents, part: str, w: Words) -> pd.DataFrame:
@@ -73,7 +73,7 @@ def _forest_table(contents: Contents, part: str, w: Words) -> pd.DataFrame:
 
 
 def _methods(table: pd.DataFrame, contents: Contents, w: Words) -> str:
-    return "; ".join(dict.fromkeys(w.method(contents.method(method)) for method in table["method"]))
+    return w.listed(w.method(contents.method(method)) for method in table["method"])
 
 
 def _widest(contents: Contents, w: Words) -> str:

@@ -1,7 +1,7 @@
 """The sentences of the report, in each language: a catalogue of templates beside this file."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -75,6 +75,10 @@ class Words:
         if len(texts) < 2:
             return "".join(texts)
         return self("join.comma").join(texts[:-1]) + self("join.and") + texts[-1]
+
+    def listed(self, texts: Iterable[str]) -> str:
+        """`a; b; c`, each of them once."""
+        return self("join.semicolon").join(dict.fromkeys(texts))
 
     def _filled(self, said: object) -> str:
         """Raises a `KeyError` for a sentence that this catalogue lacks."""
