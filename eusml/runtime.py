@@ -74,7 +74,7 @@ def kept_memory() -> Iterator[None]:
     """Let glibc keep the memory of freed tensors, for the next training step asks for the same again.
 
     By default it takes that of every large tensor from the kernel, page by page, each zeroed first, and gives it back
-    with the tensor: 400,000 page faults in a step of ResNet-50 at 224 px. What was kept is given back at the end. With
+    with the tensor: 363,000 page faults in a step of ResNet-50 at 224 px. What was kept is given back at the end. With
     another C library this does nothing. Source: mallopt(3).
     """
     libc = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
