@@ -14,7 +14,10 @@ from eusml.learning.train import fit
 from eusml.runtime import kept_memory
 from tests.conftest import two_classes
 
-pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="kept_memory is for glibc alone")
+pytestmark = pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+    reason="kept_memory is for glibc alone, and mallinfo2, which shows what it does, came with 2.33",
+)
 
 SIDE = 8192
 """Of a tensor of 256 MiB, more than glibc ever keeps by itself."""
