@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from eusml.errors import ConfigError, EusmlError
+from eusml.errors import ConfigError, EusmlError, full_disk
 
 COMMANDS = {
     "main": "the whole study: data, augmentation, training, evaluation, comparison, promotion",
@@ -58,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("eusml: interrupted; the same command again goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
-        from eusml.files import full_disk
-
         if (cause := full_disk(error)) is None:
             raise
         print(

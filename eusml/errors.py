@@ -1,7 +1,10 @@
 """Errors meant for the person at the keyboard: what was found, where, what was expected, what to do.
 
-Our own invariants are `assert`s; anything a user can cause is one of these.
+Our own invariants are `assert`s; anything a user can cause is one of these, but for a full disk, which any write may
+meet.
 """
+
+import errno
 
 
 class EusmlError(ValueError):
@@ -49,3 +52,18 @@ class PromotionError(EusmlError):
     """No model may be promoted, or none can be chosen honestly."""
 
     exit_code = 3
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL_IN_WORDS = ("No space left on device", "Disk quota exceeded", "database or disk is full")
+"""As the system and SQLite put it, for MLflow passes on the words alone."""
+
+
+def full_disk(error: BaseException | None) -> BaseException | None:
+    """The error, or the one that it came from, that says that a disk or one's share of it is full; None otherwise."""
+    while error is not None:
+        numbered = isinstance(error, OSError) and error.errno in _FULL
+        if numbered or any(words in str(error) for words in _FULL_IN_WORDS):
+            return error
+        error = error.__cause__ or error.__context__
+    return None

@@ -13,11 +13,11 @@ import torch
 from eusml.errors import TrainingError
 
 # Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _DEFAULT_MMAP_MAX = 65536
 _NEVER = 2**31 - 1
-_TRIM_THRESHOLD = 64 << 20
-"""What glibc's own, moving threshold ends at; it moves no more once it was set."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = 64 << 20, 32 << 20
+"""The most that glibc's own, moving thresholds come to; they move no more once one was set."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,7 @@ def kept_memory() -> Iterator[None]:
     finally:
         libc.mallopt(_M_MMAP_MAX, _DEFAULT_MMAP_MAX)
         libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
+        libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
         libc.malloc_trim(0)
 
 

@@ -48,14 +48,22 @@ def test_sigmoid_contrast_is_scikit_images(cutoff: float, gain: float) -> None:
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
+def test_contrast_copies_are_scikit_images() -> None:
+    grown = expand(IMAGES, CASES, AugmentConfig())
+    for operation, adjust in (("log", exposure.adjust_log), ("sigmoid", exposure.adjust_sigmoid)):
+        expected = np.stack([adjust(image) for image in IMAGES])
+        assert np.abs(block(grown, operation).astype(int) - expected).max() <= 1
+
+
 def test_flips_mirror_one_axis() -> None:
     for image, flipped in zip(IMAGES, block(expand(IMAGES, CASES, AugmentConfig()), "flip"), strict=True):
         assert any(np.array_equal(flipped, mirrored) for mirrored in (image[::-1], image[:, ::-1]))
 
 
 def test_clahe_is_opencvs() -> None:
-    expected = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(IMAGES[0])
-    np.testing.assert_array_equal(block(expand(IMAGES, CASES, AugmentConfig()), "clahe")[0], expected)
+    clahe = cv2.createCLAHE(clipLimit=2.0, tileGridSize=(8, 8))
+    expected = np.stack([clahe.apply(image) for image in IMAGES])
+    np.testing.assert_array_equal(block(expand(IMAGES, CASES, AugmentConfig()), "clahe"), expected)
 
 
 def test_rotation_turns_by_at_most_its_limit() -> None:

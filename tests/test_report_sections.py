@@ -62,6 +62,11 @@ def test_verdicts_are_those_of_the_comparison(seed: int) -> None:
     assert f"{pair.only_a_right} right by the first alone, {pair.only_b_right} by the second alone" in ours
 
 
+def test_a_list_is_parted_as_its_language_does_and_says_nothing_twice() -> None:
+    assert EN.listed(["a", "b", "a"]) == "a; b"
+    assert words("zh").listed(["甲", "乙", "甲"]) == "甲；乙"
+
+
 def test_what_the_store_has_as_null_is_undefined() -> None:
     (pair,) = compare_all({"a": answers(0), "b": answers(0)}, confidence=0.95)
     stored = {
