@@ -14,15 +14,14 @@ from eusml.config.sections import (
     Config,
     EvaluateConfig,
     IntervalMethod,
-    OnlineConfig,
     Operation,
     PredictConfig,
     ProtocolConfig,
     SplitConfig,
-    TrainConfig,
     UiConfig,
 )
 from eusml.config.space import check_space, tunable_names, with_settings
+from eusml.config.training import OnlineConfig, TrainConfig
 from eusml.config.tuning import MAXIMISED, Metric, SearchedSetting, TuneConfig
 
 __all__ = [
