@@ -22,8 +22,9 @@ from eusml.learning.batches import LabelledImages
 from tests.conftest import two_classes, weights_sha256
 
 SETTINGS = TrainConfig(
-    epochs=3, batch_size=8, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True)
-)
+    epochs=3, batch_size=8, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True),
+    shallow_frac=0.5,
+)  # fmt: skip
 MOMENTS = ("_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch")
 
 

@@ -72,3 +72,25 @@ def test_a_state_goes_on_where_it_was() -> None:
     second.step(1e-2)
     for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_weights_that_join_later_begin_as_all_others_do(name: str) -> None:
+    """Oracle: an optimiser of their own, made when they join."""
+    settings = TrainConfig(optimizer=name)
+    net, alone = network(), network()
+    optimizer = DenseOptimizer(net, settings)
+    joins, other = net[2], alone[2]
+    joins.requires_grad_(False)
+    before = joins.weight.clone()
+    backward(net, 0)
+    optimizer.step(1e-2)
+    assert torch.equal(joins.weight, before)
+    joins.requires_grad_(True)
+    backward(net, 1)
+    assert joins.weight.grad is not None
+    other.weight.grad, other.bias.grad = joins.weight.grad.clone(), joins.bias.grad.clone()
+    optimizer.step(1e-2)
+    DenseOptimizer(other, settings).step(1e-2)
+    assert torch.equal(joins.weight, other.weight)
+    assert torch.equal(joins.bias, other.bias)

@@ -20,7 +20,7 @@ from tests.conftest import two_classes
 # Not AdamW, to which gradients of another size are the same.
 SETTINGS = TrainConfig(
     epochs=4, batch_size=8, optimizer="sgd", lr=0.01, threads=1, checkpoint_every_s=0.0, device="cpu",
-    precision="fp32", online=OnlineConfig(enabled=True),
+    precision="fp32", online=OnlineConfig(enabled=True), shallow_frac=0.25,
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from eusml.config.base import Arch, Fraction, Section, Seed
 
@@ -60,6 +60,9 @@ class TrainConfig(Section):
     """Share of the features before the last layer that a training step blanks."""
     zero_init_residual: bool = True
     """Start every residual branch at zero, which steadies training from scratch."""
+    shallow_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the epochs that train the first block of every stage only. The other blocks start as identities and are
+    trained from then on, so the network is a whole one, in less time."""
     recalibrate: bool = True
     """After the last epoch, measure batch normalisation's means and variances anew on the original training images:
     those of the epochs are of turned, smoothed and darkened copies, and no case to be judged is one."""
@@ -75,3 +78,12 @@ class TrainConfig(Section):
     quarter of its memory. Changes no result."""
     seed: Seed = 0
     """Seed of initial weights, order and on-line augmentation."""
+
+    @model_validator(mode="after")
+    def _later_blocks_start_as_identities(self) -> "TrainConfig":
+        if self.shallow_frac and (self.weights != "none" or not self.zero_init_residual):
+            raise ValueError(
+                f"shallow_frac is {self.shallow_frac}, but only blocks that start as identities can join later: it "
+                "needs weights none and zero_init_residual true"
+            )
+        return self

@@ -14,6 +14,7 @@ from torch.nn import functional
 from eusml.config import TrainConfig
 from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation, augment_online, drawn_parameters, epoch_order, to_grey
+from eusml.learning.growth import grow
 from eusml.learning.model import DropoutLinear
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.predict import batched_logits
@@ -90,6 +91,13 @@ class Learner:
         """A network on its device; of several processes, all must ask, and get rank 0's weights."""
         stepped = network if ranks.count == 1 else shared_twin(network, ranks, compute.device)
         return cls(network, stepped, optimizer, settings, normalisation, compute, ranks)
+
+    def grown(self, epoch: int) -> "Learner":
+        """The learner of an epoch, counted from 1: itself unless the network's depth changes with it."""
+        if not grow(self.network, self.settings, epoch):
+            return self
+        # A twin is told when it is made which weights the processes share.
+        return Learner.of(self.network, self.optimizer, self.normalisation, self.settings, self.compute, self.ranks)
 
 
 def train_epoch(learner: Learner, train: DeviceCases, held_out: DeviceCases | None, epoch: int) -> EpochResult:

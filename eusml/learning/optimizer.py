@@ -31,13 +31,17 @@ class DenseOptimizer:
             self._optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
         else:
             self._optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
+            # Zero is what torch begins with, too, but it cannot when only some of the weights begin (`growth.py`).
+            for dense in self._dense:
+                self._optimizer.state[dense]["momentum_buffer"] = torch.zeros_like(dense)
 
     def step(self, lr: float) -> None:
-        """Change the weights by the gradients that are there, and forget these."""
+        """Change the weights by the gradients that are there, and forget these; weights that ask for none stay."""
         for parameter, dense in zip(self._parameters, self._dense, strict=True):
-            assert parameter.grad is not None
-            dense.grad = _dense(parameter.grad)
-            parameter.grad = None
+            if parameter.requires_grad:
+                assert parameter.grad is not None
+                dense.grad = _dense(parameter.grad)
+                parameter.grad = None
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()

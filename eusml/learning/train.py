@@ -14,6 +14,7 @@ from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
 from eusml.learning.epoch import DeviceCases, EpochResult, Learner, train_epoch
+from eusml.learning.growth import make_growing
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network, empty_network
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.recalibrate import recalibrate
@@ -135,6 +136,7 @@ def _on_device(network: nn.Module, settings: TrainConfig) -> Compute:
     """Bring the network to where it is trained, in the layout that convolutions are fastest in."""
     make_deterministic(settings.threads)
     compute = choose_compute(settings.device, settings.precision)
+    make_growing(network)
     network.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return compute
 
@@ -157,6 +159,7 @@ def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None
         for epoch in range(start + 1, settings.epochs + 1):
             if not ranks.agree(True):
                 return
+            learner = learner.grown(epoch)
             result = train_epoch(learner, cases, held_out, epoch)
             try:
                 yield result
