@@ -7,6 +7,7 @@ from torchvision import models
 
 from eusml.config import Arch, TrainConfig
 from eusml.learning.batches import LabelledImages
+from eusml.learning.epoch import EpochResult
 from eusml.learning.growth import GrowingStage, grow, make_growing
 from eusml.learning.model import build_network
 from eusml.learning.train import fit
@@ -24,25 +25,23 @@ def growing(arch: Arch = "resnet34") -> nn.Module:
     return network
 
 
+class Enough(Exception):
+    """Stops a training."""
+
+
 def state_after(epochs: int, settings: TrainConfig) -> dict[str, torch.Tensor]:
-    """Weights after the first epochs of a training: `GeneratorExit` ends it there as a kill would."""
+    """Weights after the first epochs of a training that is stopped there."""
+    network = build_network("resnet34", "none", zero_init_residual=True, seed=settings.seed)
 
-    class Enough(Exception):
-        pass
-
-    kept: dict[str, torch.Tensor] = {}
-
-    def on_epoch(result: object) -> None:
-        if getattr(result, "epoch", None) == epochs:
+    def stop(result: EpochResult) -> None:
+        if result.epoch == epochs:
             raise Enough
 
-    network = build_network("resnet34", "none", zero_init_residual=True, seed=settings.seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("eusml.learning.train.build_network", lambda *args, **kwargs: network)
         with pytest.raises(Enough):
-            fit(TRAIN, None, settings, job="j", on_epoch=on_epoch)
-    kept.update({name: tensor.clone() for name, tensor in network.state_dict().items()})
-    return kept
+            fit(TRAIN, None, settings, job="j", on_epoch=stop)
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 @pytest.mark.parametrize("arch", ["resnet34", "resnet50"])
@@ -53,10 +52,8 @@ def test_leaving_blocks_out_changes_no_bit_of_an_answer(arch: Arch) -> None:
         assert grow(network, SHALLOW, 1)
         assert torch.equal(network(images), whole)
         blocks = [block for stage in network.modules() if isinstance(stage, GrowingStage) for block in stage]
-        nn.init.ones_(blocks[1].bn1.weight)  # type: ignore[arg-type]
-        for name in ("bn2", "bn3"):
-            if hasattr(blocks[1], name):
-                nn.init.ones_(getattr(blocks[1], name).weight)
+        for weights in blocks[1].parameters():
+            nn.init.normal_(weights)
         assert torch.equal(network(images), whole)
         assert grow(network, SHALLOW, 3)
         assert not torch.equal(network(images), whole)
