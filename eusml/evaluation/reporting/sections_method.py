@@ -181,6 +181,7 @@ _SHOWN_SETTINGS = (
     "weights",
     "offline",
     "epochs",
+    "shallow_frac",
     "batch_size",
     "optimizer",
     "lr",
