@@ -8,7 +8,7 @@ from torchvision import models
 from eusml.config import Arch, TrainConfig
 from eusml.learning.batches import LabelledImages
 from eusml.learning.epoch import EpochResult
-from eusml.learning.growth import GrowingStage, grow, make_growing
+from eusml.learning.growth import GrowingStage, epoch_times, grow, make_growing
 from eusml.learning.model import build_network
 from eusml.learning.train import fit
 from tests.conftest import two_classes
@@ -117,3 +117,10 @@ def test_only_blocks_that_start_as_identities_can_join_later(also: dict[str, obj
 def test_a_share_leaves_epochs_for_the_whole_network(share: float) -> None:
     with pytest.raises(ValueError, match="shallow_frac"):
         TrainConfig(shallow_frac=share)
+
+
+def test_the_time_left_knows_of_shallow_epochs() -> None:
+    times = epoch_times(SHALLOW)
+    assert len(times) == 4
+    assert times[0] == times[1] < times[2] == times[3] == 1.0
+    assert epoch_times(TrainConfig(epochs=2)) == [1.0, 1.0]

@@ -13,7 +13,7 @@ from eusml.commands.cohort import shows_images
 from eusml.commands.data import StudyData
 from eusml.commands.job import Job, run_stage
 from eusml.commands.seen import log_seen
-from eusml.commands.terminal import progress_bar, say
+from eusml.commands.terminal import epoch_bar, say
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
 from eusml.data.ingest import preparation_of
@@ -27,6 +27,7 @@ from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.epoch import EpochResult
+from eusml.learning.growth import epoch_times
 from eusml.learning.temperature import Calibration
 from eusml.learning.train import FitResult, fit
 from eusml.ranks import Ranks, current
@@ -170,14 +171,13 @@ def _fit(
     say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {where}")
     run.tags({"eusml.compute": where})
     known = _finished_fit(folder)
-    with progress_bar(settings.epochs, f"train {arm}", "epoch") as bar, run.curve() as curve:
+    with epoch_bar(epoch_times(settings), f"train {arm}") as ended, run.curve() as curve:
 
         def on_epoch(result: EpochResult) -> None:
             # `curve/test_…` is for the eye; the reported result is `test/…` on the evaluation run.
             measured = {f"curve/{name}": value for name, value in asdict(result).items() if name != "epoch"}
             curve.add(result.epoch, measured)
-            bar.set_postfix_str(f"loss {result.train_loss:.3f}, accuracy {result.train_accuracy:.2f}")
-            bar.update()
+            ended(result.epoch, f"loss {result.train_loss:.3f}, accuracy {result.train_accuracy:.2f}")
 
         if known is not None:
             for row in known.history:

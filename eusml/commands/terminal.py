@@ -1,7 +1,7 @@
 """What a person sees while a job runs."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,19 @@ def progress(items: Iterable[Any], what: str, unit: str = "image") -> Iterable[A
 
 
 @contextmanager
-def progress_bar(total: int, what: str, unit: str) -> Iterator["tqdm[Any]"]:
-    """The same for work that reports by itself: call `.update()` and `.set_postfix_str()`."""
-    with tqdm(total=total, desc=f"  {what}", unit=unit, disable=None, leave=False, dynamic_ncols=True) as bar:
-        yield bar
+def epoch_bar(times: Sequence[float], what: str) -> Iterator[Callable[[int, str], None]]:
+    """The same for a training: call it with the number of the epoch that ended, from 1, and what to say of it.
+
+    Args:
+        times: about what each epoch takes, in any unit.
+        what: shown before the bar.
+    """
+    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+    total = sum(times)
+    with tqdm(total=total, desc=f"  {what}", bar_format=shown, disable=None, leave=False, dynamic_ncols=True) as bar:
+
+        def ended(epoch: int, said: str) -> None:
+            bar.set_postfix_str(f"epoch {epoch}/{len(times)}, {said}", refresh=False)
+            bar.update(times[epoch - 1])
+
+        yield ended
