@@ -30,7 +30,7 @@ SETTINGS = {
     "name": "tuned_against_default", "train.threads": "1", "data.phantom.selection_cases": "0",
     # quick.yaml as it stood when this was measured.
     "data.image_size_px": "48", "train.batch_size": "32", "train.lr": "2e-3", "train.online.contrast_frac": "0",
-    "train.online.brightness": "0", "train.online.tilt": "0",
+    "train.online.brightness": "0", "train.online.tilt": "0", "train.shallow_frac": "0",
     "arms": '[{"name": "resnet34", "arch": "resnet34", "epochs": 72}]',
     "tune.trials": "12", "tune.startup_trials": "5", "tune.folds": "3", "tune.epochs_frac": "0.33",
     "tune.space": '{"train.lr": {"low": 5e-4, "high": 8e-3, "log": true}, '

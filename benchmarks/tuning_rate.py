@@ -33,6 +33,7 @@ ROUNDS, TRIALS = 2, 8
 QUICK = Path("experiments/quick.yaml")
 SETTINGS = {
     "arms": '[{"name": "resnet34", "arch": "resnet34", "epochs": 120}]',
+    "train.shallow_frac": "0",
     "tune.trials": str(TRIALS),
     "tune.epochs_frac": "0.05",
     "tune.pruner": "none",
