@@ -83,7 +83,7 @@ class TrainConfig(Section):
     def _later_blocks_start_as_identities(self) -> "TrainConfig":
         if self.shallow_frac and (self.weights != "none" or not self.zero_init_residual):
             raise ValueError(
-                f"shallow_frac is {self.shallow_frac}, but only blocks that start as identities can join later: it "
-                "needs weights none and zero_init_residual true"
+                f"shallow_frac is {self.shallow_frac}, but only blocks that start as identities can join later: give "
+                "shallow_frac 0, or weights none and zero_init_residual true"
             )
         return self
