@@ -49,11 +49,11 @@ def test_who_trains_another_network_than_the_arm_of_its_name_is_told(capsys: pyt
     quick = Path("experiments/quick.yaml")
     say_what_arms_have(load_config(quick, {}))
     assert capsys.readouterr().out == (
-        "  as `train` describes it; for the experiment's arm resnet34 give -P train.epochs=120\n"
+        "  as `train` describes it; for the experiment's arm resnet34 give -P train.epochs=300\n"
     )
     say_what_arms_have(load_config(quick, {"train.arch": "resnet50"}))
-    assert "arm resnet50 give -P train.offline=true -P train.epochs=2" in capsys.readouterr().out
-    say_what_arms_have(load_config(quick, {"train.epochs": "120"}))
+    assert "arm resnet50 give -P train.offline=true -P train.epochs=4" in capsys.readouterr().out
+    say_what_arms_have(load_config(quick, {"train.epochs": "300"}))
     say_what_arms_have(load_config(Path("experiments/paper.yaml"), {}))
     assert capsys.readouterr().out == ""
 

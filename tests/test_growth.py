@@ -124,3 +124,10 @@ def test_the_time_left_knows_of_shallow_epochs() -> None:
     assert len(times) == 4
     assert times[0] == times[1] < times[2] == times[3] == 1.0
     assert epoch_times(TrainConfig(epochs=2)) == [1.0, 1.0]
+
+
+def test_a_part_of_a_stage_is_a_stage() -> None:
+    stage = growing().get_submodule("layer1")
+    assert isinstance(stage, GrowingStage)
+    images = torch.rand(1, 64, 8, 8)
+    assert torch.equal(stage[:1](images), stage[0](images))

@@ -61,8 +61,8 @@ class TrainConfig(Section):
     zero_init_residual: bool = True
     """Start every residual branch at zero, which steadies training from scratch."""
     shallow_frac: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the epochs that train the first block of every stage only. The other blocks start as identities and are
-    trained from then on, so the network is a whole one, in less time."""
+    """Share of the epochs that train the first block of every stage only, in a third of the time. The other blocks
+    start as identities and join then; the later, the lower the learning rate that is left, and the less they add."""
     recalibrate: bool = True
     """After the last epoch, measure batch normalisation's means and variances anew on the original training images:
     those of the epochs are of turned, smoothed and darkened copies, and no case to be judged is one."""

@@ -1,13 +1,14 @@
 """Training a ResNet shallow at first: the first block of every stage, and the other blocks from a later epoch on.
 
 A residual block whose last normalisation starts at zero passes its input on as it is. To leave it out until it joins
-changes no answer, then, and saves its time: three quarters of a ResNet-34's, whose 16 blocks begin as four.
+changes no answer, then, and saves its time: of a ResNet-34's 16 blocks four are there from the start.
 
 Source: Chang et al. 2018, arXiv:1710.10348, and Wen et al. 2020, doi:10.1145/3394486.3403126, who double blocks and add
 them one by one; here all join at once.
 """
 
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
@@ -22,14 +23,9 @@ _SHALLOW_TIME = 0.3
 class GrowingStage(nn.Sequential):
     """A stage of a torchvision ResNet, under the same names, of which the first `active` blocks are there."""
 
-    active: int
-
-    @classmethod
-    def like(cls, stage: nn.Sequential) -> "GrowingStage":
-        """The very same blocks, all of them active."""
-        twin = cls(*stage)
-        twin.active = len(stage)
-        return twin
+    def __init__(self, *blocks: Any) -> None:
+        super().__init__(*blocks)
+        self.active = len(self)
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] to [B, O, H', W']."""
@@ -52,7 +48,7 @@ def make_growing(network: nn.Module) -> None:
     for name in _STAGES:
         stage = network.get_submodule(name)
         assert isinstance(stage, nn.Sequential)
-        network.set_submodule(name, GrowingStage.like(stage))
+        network.set_submodule(name, GrowingStage(*stage))
 
 
 def grow(network: nn.Module, settings: TrainConfig, epoch: int) -> bool:
