@@ -17,7 +17,7 @@ from eusml.config import TrainConfig
 
 _STAGES = ("layer1", "layer2", "layer3", "layer4")
 _SHALLOW_TIME = 0.3
-"""Measured with ResNet-34 at 64 px on a CPU."""
+"""About what `benchmarks/growth.py` finds for ResNet-34 on a CPU."""
 
 
 class GrowingStage(nn.Sequential):
