@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from eusml.config import OnlineConfig, TrainConfig, load_config
-from eusml.data.prepare import Prepared, prepare
+from eusml.config import TrainConfig, load_config
+from eusml.data.prepare import prepare
 from eusml.data.sources import phantom_cohort
 from eusml.data.split import make_split
 from eusml.learning.batches import LabelledImages
@@ -36,9 +36,8 @@ def epoch_seconds(arch: str, size_px: int, batch: int) -> tuple[float, float]:
     """Medians of shallow epochs and of whole ones, the first of each left out."""
     count, rng = batch * BATCHES, np.random.default_rng(0)
     cases = LabelledImages(rng.integers(0, 256, (count, size_px, size_px), np.uint8), np.arange(count) % 2)
-    settings = TrainConfig.model_validate(
-        {"arch": arch, "epochs": EPOCHS, "batch_size": batch, "shallow_frac": 0.5, "device": "cpu"}
-    ).model_copy(update={"online": OnlineConfig(enabled=True)})
+    given = {"arch": arch, "epochs": EPOCHS, "batch_size": batch, "shallow_frac": 0.5, "device": "cpu"}
+    settings = TrainConfig.model_validate({**given, "online": {"enabled": True}})
     seconds = [row.seconds for row in fit(cases, None, settings, job="").history]
     half = EPOCHS // 2
     return statistics.median(seconds[1:half]), statistics.median(seconds[half + 1 :])
@@ -59,19 +58,15 @@ def what_later_blocks_add() -> None:
     result = fit(train, None, settings, job="")
     compute, scores = choose_compute("cpu", "auto"), {}
     network = result.network.to(memory_format=torch.channels_last)
+    images = torch.from_numpy(np.concatenate([np.asarray(other.images) for other in others]))[:, None]
+    y_true = np.concatenate([other.manifest.y_true for other in others])
     for epoch, name in ((settings.epochs, "whole"), (1, "first blocks")):
         grow(network, settings, epoch)
         recalibrate(network, train, result.normalisation, settings, compute)
-        images = torch.from_numpy(np.concatenate([np.asarray(other.images) for other in others]))[:, None]
         scores[name] = batched_scores(network, images, result.normalisation, compute, config.evaluate.views).numpy()
-        y_true = _classes(others)
         right = int(((scores[name] >= config.evaluate.threshold) == y_true).sum())
         print(f"{name}: {right}/{len(y_true)} right, AUROC {roc_auc_score(y_true, scores[name]):.4f}")
     print(f"largest difference in probability: {np.abs(scores['whole'] - scores['first blocks']).max():.4f}")
-
-
-def _classes(cohorts: list[Prepared]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    return np.concatenate([cohort.manifest.y_true for cohort in cohorts])
 
 
 def main() -> None:

@@ -143,6 +143,7 @@ def test_a_study_of_another_definition_is_refused_by_name(tmp_path: Path) -> Non
             "that can be searched; did you mean 'train.lr'",
         ),
         ('{"train.seed": {"low": 1, "high": 2}}', "'train.seed' is no setting that can be searched"),
+        ('{"train.shallow_frac": {"low": 0, "high": 0.9}}', "'train.shallow_frac' is no setting that can be searched"),
         ('{"train.lr": {"low": 0.1, "high": 0.01}}', "tune.space.train.lr: low 0.1 must be below high 0.01"),
         ('{"train.lr": {"low": 0.1, "high": 11}}', "train.lr is 11 (int), expected less than or equal to 10"),
         ('{"train.lr": {"low": 0.0, "high": 1.0, "log": true}}', "with log it must be above 0"),

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,9 +87,11 @@ class Learner:
         settings: TrainConfig,
         compute: Compute,
         ranks: Ranks,
+        epoch: int,
     ) -> "Learner":
-        """A network on its device; of several processes, all must ask, and get rank 0's weights."""
-        stepped = network if ranks.count == 1 else shared_twin(network, ranks, compute.device)
+        """A network on its device, as deep as in that epoch; all processes must ask, and get rank 0's weights."""
+        grow(network, settings, epoch)
+        stepped = _stepped(network, compute, ranks)
         return cls(network, stepped, optimizer, settings, normalisation, compute, ranks)
 
     def grown(self, epoch: int) -> "Learner":
@@ -97,7 +99,11 @@ class Learner:
         if not grow(self.network, self.settings, epoch):
             return self
         # A twin is told when it is made which weights the processes share.
-        return Learner.of(self.network, self.optimizer, self.normalisation, self.settings, self.compute, self.ranks)
+        return replace(self, stepped=_stepped(self.network, self.compute, self.ranks))
+
+
+def _stepped(network: nn.Module, compute: Compute, ranks: Ranks) -> nn.Module:
+    return network if ranks.count == 1 else shared_twin(network, ranks, compute.device)
 
 
 def train_epoch(learner: Learner, train: DeviceCases, held_out: DeviceCases | None, epoch: int) -> EpochResult:

@@ -14,7 +14,7 @@ from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
 from eusml.learning.epoch import DeviceCases, EpochResult, Learner, train_epoch
-from eusml.learning.growth import grow, make_growing
+from eusml.learning.growth import make_growing
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network, empty_network
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.recalibrate import recalibrate
@@ -75,9 +75,8 @@ def fit(
     for result in history:
         on_epoch(result)
     resumed_after = len(history)
-    grow(network, settings, resumed_after + 1)
     hand_out(Task(settings, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
-    learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks)
+    learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, resumed_after + 1)
     saved_at = time.monotonic()
     with closing(_epochs(learner, train, test, start=resumed_after)) as epochs:
         for result in epochs:
@@ -103,8 +102,7 @@ def follow(ranks: Ranks) -> None:
         compute = _on_device(network, settings)
         optimizer = DenseOptimizer(network, settings)
         optimizer.load_state_dict(task.optimizer)
-        grow(network, settings, task.epochs_done + 1)
-        learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks)
+        learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, task.epochs_done + 1)
         try:
             for _ in _epochs(learner, task.train, None, start=task.epochs_done):
                 pass
