@@ -1,5 +1,7 @@
+import zlib
 from pathlib import Path
 
+import albumentations as A
 import cv2
 import numpy as np
 import pytest
@@ -7,13 +9,13 @@ from skimage import exposure
 
 from eusml.config import OPERATIONS, AugmentConfig, OnlineConfig, Operation
 from eusml.data.augment import Expanded, expand, load_expanded, online_parameters, save_expanded
-from eusml.data.transforms import LogContrast, SigmoidContrast
+from eusml.data.transforms import log_contrast, sigmoid_contrast
 from eusml.errors import DataError
 
 RNG = np.random.default_rng(0)
 IMAGES = cv2.GaussianBlur(RNG.integers(0, 256, (3 * 48, 48), dtype=np.uint8), (5, 5), 1).reshape(3, 48, 48)
 CASES = ["a", "b", "c"]
-ALL_LEVELS = np.arange(256, dtype=np.uint8).reshape(16, 16)
+ALL_LEVELS = np.arange(256, dtype=np.uint8)
 
 
 def block(expanded: Expanded, operation: str) -> np.ndarray:
@@ -36,15 +38,13 @@ def test_the_study_grows_from_113_to_678() -> None:
 
 @pytest.mark.parametrize("gain", [0.7, 1.0])
 def test_log_contrast_is_scikit_images(gain: float) -> None:
-    found = LogContrast(gain)(image=ALL_LEVELS[..., None])["image"][..., 0]
-    expected = exposure.adjust_log(ALL_LEVELS, gain)
+    found, expected = log_contrast(gain), exposure.adjust_log(ALL_LEVELS, gain)
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize(("cutoff", "gain"), [(0.5, 10.0), (0.3, 5.0)])
 def test_sigmoid_contrast_is_scikit_images(cutoff: float, gain: float) -> None:
-    found = SigmoidContrast(cutoff, gain)(image=ALL_LEVELS[..., None])["image"][..., 0]
-    expected = exposure.adjust_sigmoid(ALL_LEVELS, cutoff, gain)
+    found, expected = sigmoid_contrast(cutoff, gain), exposure.adjust_sigmoid(ALL_LEVELS, cutoff, gain)
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
@@ -53,6 +53,15 @@ def test_contrast_copies_are_scikit_images() -> None:
     for operation, adjust in (("log", exposure.adjust_log), ("sigmoid", exposure.adjust_sigmoid)):
         expected = np.stack([adjust(image) for image in IMAGES])
         assert np.abs(block(grown, operation).astype(int) - expected).max() <= 1
+
+
+def test_turned_copies_are_those_of_albumentations() -> None:
+    turned = block(expand(IMAGES, CASES, AugmentConfig(rotation_limit_deg=30.0)), "rotation")
+    for image, case, found in zip(IMAGES, CASES, turned, strict=True):
+        rng = np.random.default_rng([0, zlib.crc32(b"rotation"), zlib.crc32(case.encode())])
+        angle = float(rng.uniform(-30.0, 30.0))
+        rotate = A.Rotate(limit=(angle, angle), border_mode=cv2.BORDER_REFLECT_101, p=1.0)
+        np.testing.assert_array_equal(found, rotate(image=image)["image"])
 
 
 def test_flips_mirror_one_axis() -> None:
