@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.patches import FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
 
 from eusml.evaluation.figures.drawing import Drawing, Frame
 from eusml.evaluation.figures.style import COLOURS, GREY, Canvas, styles
@@ -25,6 +23,8 @@ def learning_curves(name: str, histories: Mapping[str, pd.DataFrame], frame: Fra
             is held out.
         frame: what it says beside its numbers.
     """
+    from matplotlib.ticker import MaxNLocator
+
     look = styles(histories)
     legend_rows = -(-2 * len(histories) // _LEGEND_COLUMNS)
     with Canvas(name, frame, 2, width=7.6, height=3.2 + _LEGEND_ROW_IN * legend_rows) as canvas:
@@ -94,6 +94,8 @@ def flow(name: str, steps: pd.DataFrame, parts: Sequence[tuple[str, str]], frame
 
 
 def _box(axes: "Axes", x: float, y: float, width: float, lines: Sequence[str], size: float = 9) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
     height = 0.1 + 0.07 * (len(lines) - 1)
     box = FancyBboxPatch(
         (x - width / 2, y - height / 2),

@@ -13,16 +13,14 @@ from html import escape, unescape
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from eusml.evaluation.captions import MARK
 from eusml.evaluation.figures.drawing import Drawing, Frame, Panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#7A5C00", "#56B4E9")
 """Okabe and Ito's palette; its pink and its yellow are darkened, lest they vanish in print."""
@@ -87,6 +85,8 @@ class Canvas:
             rows: of panels.
             watermark: whether made-up data are marked behind the axes, too; pictures would hide it.
         """
+        import matplotlib  # late, here and below: commands that draw nothing need not wait for it
+
         self._name, self._frame = name, frame
         self._context = matplotlib.rc_context(_RC)
         self._shape = rows, panels
@@ -96,6 +96,9 @@ class Canvas:
         self.axes: list[Axes]
 
     def __enter__(self) -> "Canvas":
+        from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
         self._context.__enter__()
         width, height = self._size
         foot = [(line, GREY, "normal") for line in textwrap.wrap(self._frame.note, int(width / _CHARACTER_IN))]
