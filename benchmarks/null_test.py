@@ -50,7 +50,7 @@ def permuted(data: CrossValidationData, config: Config, seed: int) -> CrossValid
     outer = outer_folds(prepared.manifest, config.protocol, published=False)
     whole = Split(table[["case_id", "patient_id", "label"]].assign(partition="train"))
     folds: list[tuple[OuterFold, StudyData]] = [(one, StudyData(prepared, one.split)) for one in outer]
-    return CrossValidationData(StudyData(prepared, whole), folds, {"data": prepared.digest, "seed": str(seed)})
+    return CrossValidationData(StudyData(prepared, whole), folds, data.table.assign(label=table["label"]))
 
 
 def best_on_the_test_cases(job: Job, data: CrossValidationData, config: Config) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -57,16 +58,22 @@ def choose_compute(device: Literal["auto", "cpu", "cuda"], precision: Literal["a
 def make_deterministic(threads: int | None) -> None:
     """Ask torch for kernels whose result repeats from run to run on one machine.
 
-    The number of CPU threads decides the order of some sums, so it belongs to the setting.
+    The number of CPU threads decides the order of some sums, so it belongs to the setting; None is as many as torch
+    chose when it was loaded, whatever a training before had.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
+    usual = _usual_threads()
+    torch.set_num_threads(threads or usual)
     # Not `use_deterministic_algorithms`, which does the same and imports all of the compiler, for 5 seconds.
     torch.set_deterministic_debug_mode("error")
     # With it every new tensor is filled with NaN, in case someone reads it unwritten: 5 % of a training on the CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+@cache
+def _usual_threads() -> int:
+    return torch.get_num_threads()
 
 
 @contextmanager

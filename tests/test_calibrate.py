@@ -76,6 +76,24 @@ def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_i
     assert model.bundle.scores(images).tolist() == tempered(raw, calibration.temperature).tolist()
 
 
+def test_inner_folds_made_at_once_calibrate_as_folds_made_in_turn(
+    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    specs = []
+    for processes in ("1", "2"):
+        # Stores and folders of their own: else the second would find the networks of the first.
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/{processes}.db")
+        chosen = config(settings, networks_at_once=processes, work_dir=str(tmp_path / processes))
+        with open_job("train", chosen) as job:
+            specs.append(trained_model(job, study_data(job), "resnet34", chosen).bundle.spec)
+            made = [record.label for record in job.records if not record.reused]
+        assert made == ["data", "train resnet34-inner_1", "train resnet34-inner_2", "train resnet34"]
+    assert specs[0] == specs[1]
+    said = capfd.readouterr().out
+    assert "  2 inner folds in 2 processes, which number their lines\n" in said
+    assert all(f"{fold}| [train resnet34-inner_{fold}] done in" in said for fold in (1, 2))
+
+
 def test_val_cases_are_answered_by_the_network_itself(settings: dict[str, str]) -> None:
     chosen = config(settings, calibrate__cases="val")
     with open_job("train", chosen) as job:

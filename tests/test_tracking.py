@@ -20,6 +20,7 @@ from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.learning.tuning.study import TrialRecord
 from eusml.tracking import history, registry, runs, store, trials, versions
+from eusml.tracking.lookup import find_finished
 from eusml.workers import working
 from tests.conftest import two_classes
 from tests.dicom_files import dataset, written
@@ -98,7 +99,7 @@ def test_a_failed_run_says_why_and_is_not_reused(store_folder: Path) -> None:
     assert found.info.status == "FAILED"
     assert found.data.tags["eusml.error"] == "ValueError: broken"
     assert found.data.metrics["loss"] == 2.0
-    assert runs.find_finished(run, "f1") is None
+    assert find_finished(run.experiment_id, "f1") is None
 
 
 def test_a_run_that_mlflow_opened_for_a_command_without_one_is_named(
@@ -118,8 +119,8 @@ def test_a_run_that_mlflow_opened_for_a_command_without_one_is_named(
 
 def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
     with runs.entry_run("x", {runs.FINGERPRINT: "f2"}, HERE) as run:
-        assert runs.find_finished(run, "f2") is None
-    found = runs.find_finished(run, "f2")
+        assert find_finished(run.experiment_id, "f2") is None
+    found = find_finished(run.experiment_id, "f2")
     assert found is not None
     assert found.run_id == run.run_id
 

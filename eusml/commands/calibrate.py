@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from eusml.commands.data import StudyData
-from eusml.commands.fitted import Calibrator, fitted_model
+from eusml.commands.at_once import make_at_once, networks_at_once, sharing
+from eusml.commands.data import StudyData, recorded_study_data, study_at
+from eusml.commands.fitted import Calibrator, TrainedModel, fitted_model
 from eusml.commands.job import Job
 from eusml.commands.reported import further_cases
 from eusml.config import Config
@@ -62,17 +63,36 @@ def _on_val(job: Job, config: Config) -> Calibrator:
 
 
 def _on_inner_folds(job: Job, study: StudyData, arm: str, config: Config) -> Calibrator:
-    part = _training_partition(study)
-    y_score = np.full(len(part.images), np.nan)
-    settings = config.calibrate
-    folds = inner_folds(study.prepared.manifest, study.split, settings.folds, 1, settings.seed, "calibrate.folds")
-    for number, (_, held_out) in enumerate(folds, start=1):
-        fold = StudyData(part, _holding_out(part, held_out))
-        model = fitted_model(job, fold, f"{arm}-inner_{number}", config, keep=False)
-        y_score[held_out] = model.bundle.scores(part.images[held_out])
+    folds = _inner_studies(study, config)
+    settings, processes = config.calibrate, networks_at_once(config, len(folds))
+    of_folds = sharing(config, processes)
+    make_at_once(job, _make_inner_fold, [(arm, of_folds, fold) for fold in range(len(folds))], processes, "inner folds")
+    y_score = np.full(len(study.split.indices("train")), np.nan)
+    for fold, one in enumerate(folds):
+        held_out = one.split.indices("test")
+        bundle = _inner_model(job, one, arm, of_folds, fold).bundle
+        y_score[held_out] = bundle.scores(one.prepared.images[held_out])
     cases = f"{len(y_score)} training cases, each by a network of {settings.folds} inner folds that had not seen it"
-    found = calibrate(part.manifest.y_true, y_score, cases)
+    found = calibrate(folds[0].prepared.manifest.y_true, y_score, cases)
     return Calibrator({"temperature": found.temperature, "y_score": found.y_score}, lambda _: found)
+
+
+def _make_inner_fold(job: Job, piece: tuple[str, Config, int]) -> None:
+    """What a process that helps the job does for one fold."""
+    arm, config, fold = piece
+    study = study_at(job, recorded_study_data(job), config.data)
+    _inner_model(job, _inner_studies(study, config)[fold], arm, config, fold)
+
+
+def _inner_model(job: Job, study: StudyData, arm: str, config: Config, fold: int) -> TrainedModel:
+    return fitted_model(job, study, f"{arm}-inner_{fold + 1}", config, keep=False)
+
+
+def _inner_studies(study: StudyData, config: Config) -> list[StudyData]:
+    """The training partition by itself, each time with another fold of it held out."""
+    part, settings = _training_partition(study), config.calibrate
+    folds = inner_folds(study.prepared.manifest, study.split, settings.folds, 1, settings.seed, "calibrate.folds")
+    return [StudyData(part, _holding_out(part, held_out)) for _, held_out in folds]
 
 
 def _training_partition(study: StudyData) -> Prepared:

@@ -11,9 +11,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from eusml.commands.at_once import make_at_once, networks_at_once, sharing
 from eusml.commands.calibrate import on_other_folds
 from eusml.commands.compare import Parts, baseline_answers, compare
-from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
+from eusml.commands.data import (
+    CrossValidationData,
+    StudyData,
+    cross_validation_data,
+    recorded_cross_validation_data,
+)
 from eusml.commands.evaluate import (
     LAYERS,
     Evaluation,
@@ -36,6 +42,7 @@ from eusml.evaluation.folds import by_fold, by_repeat
 from eusml.evaluation.metrics import evaluate_answers
 from eusml.sentences import Sentence, sentence
 from eusml.tracking import runs
+from eusml.tracking.lookup import FinishedRun
 
 _ANSWERS = "predictions_test.csv"
 
@@ -45,7 +52,11 @@ def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     arms = job.config.arm_configs()
     say_of_unlearnt_turns(arms)
     data = cross_validation_data(job)
-    evaluations = [_cross_validated(job, data, arm, config) for arm, config in arms.items()]
+    processes = networks_at_once(job.config, len(arms) * len(data.folds))
+    of_folds = {arm: sharing(config, processes) for arm, config in arms.items()}
+    pieces = [(arm, config, fold) for arm, config in of_folds.items() for fold in range(len(data.folds))]
+    make_at_once(job, make_fold, pieces, processes, "networks of folds")
+    evaluations = [_cross_validated(job, data, arm, config, of_folds[arm]) for arm, config in arms.items()]
     compare(job, data.whole, evaluations, lambda: _baselines(job, data))
     return data.whole, evaluations
 
@@ -56,19 +67,27 @@ def out_of_fold_answers(job: Job, data: CrossValidationData, arm: str, config: C
     Returns:
         Columns as of `commands.evaluate.predictions`, and repeat and fold, which count from 1.
     """
-    answers = []
-    for outer, study in data.folds:
-        name = outer.name(arm)
-        sized, best = settled(job, study, name, config)
-        model = fitted_model(job, sized, name, best, keep=False)
-        held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]
-        answers.append(_of_fold(held_out, outer))
+    answers = [_answers_of_fold(job, data, arm, config, fold) for fold in range(len(data.folds))]
     return pd.concat(answers, ignore_index=True)
 
 
-def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Config) -> Evaluation:
-    """One arm: its answers to all cases, and the network that is kept."""
-    answers = out_of_fold_answers(job, data, arm, config)
+def make_fold(job: Job, piece: tuple[str, Config, int]) -> None:
+    """What a process that helps the job does for one arm and fold."""
+    _answers_of_fold(job, recorded_cross_validation_data(job), *piece)
+
+
+def _answers_of_fold(job: Job, data: CrossValidationData, arm: str, config: Config, fold: int) -> pd.DataFrame:
+    outer, study = data.folds[fold]
+    name = outer.name(arm)
+    sized, best = settled(job, study, name, config)
+    model = fitted_model(job, sized, name, best, keep=False)
+    held_out = measured(job, sized, model, best, held_out_cases(sized)).predictions["test"]
+    return _of_fold(held_out, outer)
+
+
+def _cross_validated(job: Job, data: CrossValidationData, arm: str, config: Config, of_folds: Config) -> Evaluation:
+    """One arm: its answers to all cases, by networks that are made as `of_folds` says, and the network that is kept."""
+    answers = out_of_fold_answers(job, data, arm, of_folds)
     study, best = settled(job, data.whole, arm, config)
     by = None if best.calibrate.cases == "none" else on_other_folds(answers)
     model = fitted_model(job, study, arm, best, keep=True, calibrator=by)
@@ -124,7 +143,7 @@ def _pooled(
         say(f"  {model.arm}, {protocol}: {spread}")
         return result
 
-    def reuse(finished: runs.FinishedRun) -> Evaluation | None:
+    def reuse(finished: FinishedRun) -> Evaluation | None:
         try:
             file = runs.fetch(finished.run_id, _ANSWERS, job.work_dir / "evaluate" / key[:16])
         except TrackingError:

@@ -45,8 +45,13 @@ class CrossValidationData:
     whole: StudyData
     """Everyone to train on."""
     folds: Sequence[tuple[OuterFold, StudyData]]
-    key: Mapping[str, str]
-    """Digests that later stages build their fingerprints on."""
+    table: pd.DataFrame
+    """Columns case_id, patient_id, label, and for every repeat the fold that the case is held out in, from 1."""
+
+    @property
+    def key(self) -> dict[str, str]:
+        """Digests that later stages build their fingerprints on."""
+        return {"data": self.whole.prepared.digest, "folds": table_digest(self.table)}
 
     def to_tune_on(self, arm: str) -> dict[str, StudyData]:
         """What the arm is called in every outer fold, and last as a whole, to what it is tuned on there."""
@@ -76,7 +81,7 @@ def study_data(job: Job) -> StudyData:
             f"of the same data give -P protocol.kind=holdout"
         )
     found = _read(job)
-    study = StudyData(found.prepared, make_split(found.prepared.manifest, job.config.split))
+    study = _held_out(found.prepared, job.config)
     _data_stage(job, found, study.key, study.split.table, lambda run: _log_split(run, study))
     return study
 
@@ -88,20 +93,38 @@ def cross_validation_data(job: Job) -> CrossValidationData:
         DataError: as `study_data`.
     """
     found = _read(job)
-    manifest = found.prepared.manifest
-    outer = outer_folds(manifest, job.config.protocol, published=job.config.split.published)
+    data = _cross_validated(found.prepared, job.config)
+    repeats = data.folds[-1][0].repeat + 1
+    text = f"  {len(data.folds)} outer folds: every case is held out " + (f"{repeats} times" if repeats > 1 else "once")
+    _data_stage(job, found, data.key, data.table, lambda _: say(text))
+    return data
+
+
+def recorded_study_data(job: Job) -> StudyData:
+    """What `study_data` gave, for a process that helps the job that asked for it."""
+    return _held_out(cohort(job, job.config.data).prepared, job.config)
+
+
+def recorded_cross_validation_data(job: Job) -> CrossValidationData:
+    """What `cross_validation_data` gave, likewise."""
+    return _cross_validated(cohort(job, job.config.data).prepared, job.config)
+
+
+def _held_out(prepared: Prepared, config: Config) -> StudyData:
+    return StudyData(prepared, make_split(prepared.manifest, config.split))
+
+
+def _cross_validated(prepared: Prepared, config: Config) -> CrossValidationData:
+    manifest = prepared.manifest
+    outer = outer_folds(manifest, config.protocol, published=config.split.published)
     table = manifest.table[["case_id", "patient_id", "label"]].copy()
     for one in outer:
         column = f"repeat_{one.repeat + 1}"
         if column not in table:
             table[column] = 0
         table.loc[one.split.indices("test"), column] = one.fold + 1
-    key = {"data": found.prepared.digest, "folds": table_digest(table)}
-    repeats = outer[-1].repeat + 1
-    text = f"  {len(outer)} outer folds: every case is held out " + (f"{repeats} times" if repeats > 1 else "once")
-    _data_stage(job, found, key, table, lambda _: say(text))
-    whole = StudyData(found.prepared, everyone(manifest))
-    return CrossValidationData(whole, [(one, StudyData(found.prepared, one.split)) for one in outer], key)
+    folds = [(one, StudyData(prepared, one.split)) for one in outer]
+    return CrossValidationData(StudyData(prepared, everyone(manifest)), folds, table)
 
 
 def _read(job: Job) -> Cohort:

@@ -25,6 +25,7 @@ from eusml.evaluation.metrics import Metrics, evaluate_answers
 from eusml.evaluation.patients import by_patient, has_several_images
 from eusml.sentences import records
 from eusml.tracking import runs
+from eusml.tracking.lookup import FinishedRun
 from eusml.tracking.selection import METHODS_FILE
 
 LAYERS = ("data", "learning", "evaluation")
@@ -101,7 +102,7 @@ def measured(
             log_failures(run, model.bundle, cases, answers)
         return result
 
-    def reuse(finished: runs.FinishedRun) -> Evaluation | None:
+    def reuse(finished: FinishedRun) -> Evaluation | None:
         folder = job.work_dir / "evaluate" / key[:16]
         try:
             files = {part: runs.fetch(finished.run_id, f"predictions_{part}.csv", folder) for part in cases}

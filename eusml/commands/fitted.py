@@ -22,7 +22,7 @@ from eusml.data.quality import QualityReference, measure_reference
 from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import CheckpointError, DataError, TrackingError
-from eusml.evaluation.figures import drawing, single
+from eusml.evaluation.figures import drawing
 from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
@@ -34,6 +34,7 @@ from eusml.ranks import Ranks, current
 from eusml.runtime import choose_compute, machine_key, make_deterministic
 from eusml.tables import read_csv, to_csv_text
 from eusml.tracking import registry, runs
+from eusml.tracking.lookup import FinishedRun
 
 LAYERS = ("data", "learning")
 _STATE, _CURVES = "state.pt", "curves.csv"
@@ -115,7 +116,7 @@ def fitted_model(
         model_id = _log_model(run, study, arm, config, folder) if keep else None
         return TrainedModel(arm, bundle, run.run_id, model_id, config.train, history)
 
-    def reuse(finished: runs.FinishedRun) -> TrainedModel | None:
+    def reuse(finished: FinishedRun) -> TrainedModel | None:
         return _reuse(finished, arm, settings, folder)
 
     # A network that is not kept is a step on the way to another one, and has a run of its own below that one's.
@@ -201,6 +202,8 @@ def _fit(
 
 def _saved_curves(run: runs.Run, arm: str, study: StudyData, result: FitResult, folder: Path) -> pd.DataFrame:
     """Before the bundle, whose presence in the work folder says that the training is at its end."""
+    from eusml.evaluation.figures import single  # late: scipy stands behind it, and a training taken over needs none
+
     history = pd.DataFrame([asdict(row) for row in result.history])
     with written_whole(folder / _CURVES) as file:
         file.write(to_csv_text(history).encode())
@@ -273,7 +276,7 @@ def _finished_fit(folder: Path) -> FitResult | None:
     return FitResult(bundle.network, Normalisation(bundle.spec.mean, bundle.spec.std), rows, resumed_after=0)
 
 
-def _reuse(finished: runs.FinishedRun, arm: str, settings: TrainConfig, folder: Path) -> TrainedModel | None:
+def _reuse(finished: FinishedRun, arm: str, settings: TrainConfig, folder: Path) -> TrainedModel | None:
     """The model from the work folder or else from the store; None when neither is sound."""
     model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get(_ANSWERS)
     if expected is None:

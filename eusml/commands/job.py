@@ -12,8 +12,8 @@ from filelock import FileLock, Timeout
 from eusml.commands.terminal import say
 from eusml.config import Config, flatten, to_yaml, without_passwords
 from eusml.errors import EusmlError
-from eusml.evaluation import report
 from eusml.tracking import runs, store
+from eusml.tracking.lookup import FinishedRun, find_finished
 from eusml.tracking.provenance import environment
 from eusml.tracking.selection import ENVIRONMENT_FILE
 from eusml.workers import Worker, working
@@ -44,8 +44,8 @@ class Job:
     records: list[StageRecord] = field(default_factory=list)
     synthetic: bool = False
     """Whether the images are made up; known once the data are read."""
-    shared: bool = False
-    """Whether others may work in the same `work_dir` meanwhile."""
+    turns: Path | None = None
+    """The lock that whoever writes prepared images must hold, where others may do so in the same `work_dir`."""
 
     @property
     def work_dir(self) -> Path:
@@ -79,20 +79,22 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         run.params({f"cfg.{name}": value for name, value in flatten(shown).items()})
         run.text(to_yaml(shown), "config.yaml")
         run.json(environment(), ENVIRONMENT_FILE)
-        job = Job(config, entry, run, worker, shared=shared)
+        job = Job(config, entry, run, worker, turns=_lock_file(config.work_dir) if shared else None)
         yield job
         if entry in ("main", "tune"):
+            from eusml.evaluation import report  # late: scipy stands behind it
+
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
         run.metrics({"seconds": time.perf_counter() - began})
 
 
 @contextmanager
 def alone(job: Job) -> Iterator[None]:
-    """Of all shared jobs of the folder, be the one that works now; wait for it. A job that is not shared always is."""
-    if not job.shared:
+    """Of all that work in the folder, be the one that may write there; wait for it. A job by itself always may."""
+    if job.turns is None:
         yield
         return
-    lock = _lock(job.work_dir)
+    lock = FileLock(job.turns)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -112,7 +114,7 @@ def run_stage(
     tags: Mapping[str, str],
     *,
     make: Callable[[runs.Run], T],
-    reuse: Callable[[runs.FinishedRun], T | None],
+    reuse: Callable[[FinishedRun], T | None],
 ) -> T:
     """The result of a stage: from the finished run with this fingerprint if it can still be read, else made anew.
 
@@ -126,12 +128,12 @@ def run_stage(
         reuse: loads the result of a finished run, or gives None when its files are gone.
     """
     began = time.perf_counter()
-    finished = runs.find_finished(job.run, key)
+    finished = find_finished(job.run.experiment_id, key)
     if finished is not None:
         result = reuse(finished)
         if result is not None:
-            if any((record.label, record.run_id) == (label, finished.run_id) for record in job.records):
-                return result  # a stage of this very start, asked for by another one
+            if made_in_this_start(job, label, finished):
+                return result
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
             if job.entry == stage:
                 # Without the fingerprint: the next start is to find the run that did the work, not this one.
@@ -155,10 +157,20 @@ def run_stage(
     return result
 
 
+def made_in_this_start(job: Job, label: str, finished: FinishedRun) -> bool:
+    """Whether a finished stage is no earlier start's: made for another stage, or by a process that helps this job."""
+    if any((record.label, record.run_id) == (label, finished.run_id) for record in job.records):
+        return True
+    if finished.parent_run_id != job.run.run_id:
+        return False
+    job.records.append(StageRecord(label, finished.run_id, False, finished.seconds))
+    return True
+
+
 @contextmanager
 def _alone(work_dir: Path) -> Iterator[None]:
     """Hold the work folder's lock; the system gives it back when the process dies, however it dies."""
-    lock = _lock(work_dir)
+    lock = FileLock(_lock_file(work_dir))
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -175,7 +187,7 @@ def _alone(work_dir: Path) -> Iterator[None]:
 def _make_folder(work_dir: Path) -> None:
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        with (work_dir / ".lock").open("ab"):
+        with _lock_file(work_dir).open("ab"):
             pass
     except OSError as error:
         raise EusmlError(
@@ -183,5 +195,5 @@ def _make_folder(work_dir: Path) -> None:
         ) from None
 
 
-def _lock(work_dir: Path) -> FileLock:
-    return FileLock(work_dir / ".lock")
+def _lock_file(work_dir: Path) -> Path:
+    return work_dir / ".lock"

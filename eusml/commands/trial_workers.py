@@ -1,22 +1,19 @@
 """Who takes the trials of a study: this process, or several that it starts and waits for (`tune.workers`)."""
 
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eusml.commands.processes import run_processes
 from eusml.commands.terminal import say
 from eusml.config import Config, with_settings
 from eusml.data.parallel import cores
-from eusml.errors import ConfigError, EusmlError
+from eusml.errors import ConfigError
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
 from eusml.ranks import current
-from eusml.tracking import runs, store, trials
+from eusml.tracking import runs, trials
 from eusml.workers import Worker, working
 
 if TYPE_CHECKING:
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _IMAGE_SIZE = "data.image_size_px"
-_FAREWELL_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,9 @@ def take_trials(found: RecordedStudy, worker: Worker) -> None:
     """
     count = found.tuning.config.tune.workers
     if count > 1:
-        _start_and_wait(_errand(found), count)
+        errand = _errand(found)
+        say(f"  {count} workers, CPU threads of each: {errand.config.train.threads}")
+        run_processes(_work, [errand] * count)
     # All of them, or what workers that died left over; whatever ended them says so here.
     _take(found.tuning, found.run, found.tags, worker)
 
@@ -98,49 +96,12 @@ def _errand(found: RecordedStudy) -> _Errand:
     )
 
 
-def _start_and_wait(errand: _Errand, count: int) -> None:
-    # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut.
-    context = get_context("spawn")
-    say(f"  {count} workers, CPU threads of each: {errand.config.train.threads}")
-    workers = [context.Process(target=_work, args=(errand,), daemon=True) for _ in range(count)]
-    for process in workers:
-        process.start()
-    try:
-        for process in workers:
-            process.join()
-    finally:
-        _end(workers)
-
-
-def _end(workers: Sequence[SpawnProcess]) -> None:
-    """Whoever was interrupted gives its trial back first; a terminal interrupts all of them, others only this one."""
-    for process in workers:
-        process.join(_FAREWELL_S if process.is_alive() else 0)
-    for process in workers:
-        process.kill()
-        process.join()
-
-
 def _work(errand: _Errand) -> None:
     """What a started process does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        store.connect()
-        inner = InnerFolds(errand.cases.__getitem__, errand.folds)
-        tuning = open_tuning(errand.config, inner, errand.name, errand.definition, errand.folder)
-        with working(errand.config.work_dir / "workers") as worker:
-            _take(tuning, errand.run, errand.tags, worker)
-    except EusmlError as error:
-        say(f"  a worker ended: {error}")
-    except KeyboardInterrupt:
-        pass  # the process that started it says so
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
+    inner = InnerFolds(errand.cases.__getitem__, errand.folds)
+    tuning = open_tuning(errand.config, inner, errand.name, errand.definition, errand.folder)
+    with working(errand.config.work_dir / "workers") as worker:
+        _take(tuning, errand.run, errand.tags, worker)
 
 
 def _trial_ended(config: Config, record: TrialRecord) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from eusml.commands.data import StudyData, cross_validation_data, study_at, study_data
-from eusml.commands.job import Job, StageRecord, alone, open_job
+from eusml.commands.job import Job, StageRecord, alone, made_in_this_start, open_job
 from eusml.commands.terminal import say
 from eusml.commands.trial_workers import RecordedStudy, take_trials
 from eusml.commands.turns import say_of_unlearnt_turns
@@ -24,6 +24,7 @@ from eusml.learning.tuning.objective import InnerFolds, TrainingCases
 from eusml.learning.tuning.page import study_page, summary
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
 from eusml.tracking import runs, trials
+from eusml.tracking.lookup import FinishedRun, find_finished
 from eusml.workers import Worker
 
 LAYERS = ("data", "learning")
@@ -67,8 +68,10 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     label, defined = f"tune {arm}", definition(study, config)
     name = study_name(defined, arm, config)
     key = fingerprint("tune", {"definition": defined, "trials": config.tune.trials, "name": name}, LAYERS)
-    finished = runs.find_finished(job.run, key)
+    finished = find_finished(job.run.experiment_id, key)
     best = _recorded_best(job, finished)
+    if finished is not None and best is not None and made_in_this_start(job, label, finished):
+        return with_settings(config, best)
     if finished is not None and best is not None:
         say(f"[{label}] reused: the study {name} has its {config.tune.trials} trials in run {finished.run_id}")
         if job.entry == "tune":
@@ -221,7 +224,7 @@ def trial_table(records: list[TrialRecord]) -> pd.DataFrame:
     )
 
 
-def _recorded_best(job: Job, finished: runs.FinishedRun | None) -> dict[str, Any] | None:
+def _recorded_best(job: Job, finished: FinishedRun | None) -> dict[str, Any] | None:
     if finished is None:
         return None
     try:

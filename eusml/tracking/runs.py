@@ -45,14 +45,6 @@ _DIGEST_CHARS = 36
 
 
 @dataclass(frozen=True)
-class FinishedRun:
-    """A run that ended well and may be reused."""
-
-    run_id: str
-    tags: Mapping[str, str]
-
-
-@dataclass(frozen=True)
 class Run:
     """An open run."""
 
@@ -136,7 +128,12 @@ class Run:
             source=json.dumps({"source": source}),
             profile=profile,
         )
-        client().log_inputs(self.run_id, [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])])
+        inputs = [DatasetInput(dataset, [InputTag(MLFLOW_DATASET_CONTEXT, context)])]
+        try:
+            client().log_inputs(self.run_id, inputs)
+        except MlflowException:
+            # Another process may have recorded the same set at the same moment: asked again, MLflow finds it.
+            client().log_inputs(self.run_id, inputs)
         self.tags({"eusml.data_digest": digest})
 
 
@@ -188,28 +185,6 @@ def common_tags(
     if fingerprint:
         tags[FINGERPRINT] = fingerprint
     return tags if arch is None else {**tags, "eusml.arch": arch}
-
-
-def find_finished(run: Run, fingerprint: str) -> FinishedRun | None:
-    """The newest run with this fingerprint that ended well, in the experiment of `run`."""
-    found = client().search_runs(
-        [run.experiment_id],
-        f"tags.`{FINGERPRINT}` = '{fingerprint}' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
-
-
-def find_newest(experiment_id: str, stage: str) -> FinishedRun | None:
-    """The newest run of a stage that ended well, in an experiment."""
-    found = client().search_runs(
-        [experiment_id],
-        f"tags.`{STAGE}` = '{stage}' and attributes.status = 'FINISHED'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return FinishedRun(found[0].info.run_id, dict(found[0].data.tags)) if found else None
 
 
 def end_abandoned(run: Run, worker: Worker) -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from eusml.errors import DataError, TrackingError
 from eusml.tracking import lookup, runs
+from eusml.tracking.lookup import find_newest
 from eusml.tracking.store import client
 
 STAGES_FILE = "stages.json"
@@ -71,7 +72,7 @@ def select(run_ids: Sequence[str], experiment_id: str, folder: Path, *, within: 
 
 
 def _newest_pipeline(experiment_id: str) -> str:
-    newest = runs.find_newest(experiment_id, "main")
+    newest = find_newest(experiment_id, "main")
     if newest is None:
         raise TrackingError(
             "no run of main has finished in this experiment, so there is nothing to report; start one with "

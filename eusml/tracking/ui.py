@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from eusml.errors import TrackingError
 from eusml.tracking import runs, store
+from eusml.tracking.lookup import FinishedRun, find_newest
 
 STAGE = "ui"
 _HOST = "127.0.0.1"
@@ -39,7 +40,7 @@ class Shown:
     experiment: str
     """Name."""
     experiment_id: str
-    pipeline: runs.FinishedRun | None
+    pipeline: FinishedRun | None
     """The newest run of `main` that ended well."""
     viewed: bool
     """Whether the store keeps the view of networks beside one another."""
@@ -86,7 +87,7 @@ def look(run_name: str) -> Shown:
             f"nothing is recorded in experiment '{experiment.name}' yet: `mlflow run .` records a study there{hint}"
         )
     known = experiment.experiment_id
-    return Shown(experiment.name, known, runs.find_newest(known, "main"), _keep_view(known))
+    return Shown(experiment.name, known, find_newest(known, "main"), _keep_view(known))
 
 
 def _keep_view(experiment_id: str) -> bool:

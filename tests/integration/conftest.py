@@ -1,5 +1,6 @@
 """A tiny study in a folder of its own, with a store of its own."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -114,16 +115,31 @@ def postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
         yield server.get_uri()
 
 
+def helpers_of(pid: int) -> set[int]:
+    """Processes that a start has begun to be helped by; it has others, such as git, for a moment."""
+    found = set()
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(child)
+    return found
+
+
 def kill_when(job: "subprocess.Popen[bytes]", reached: Callable[[], object], then_s: float = 0.0) -> None:
     """`kill -9` a job, some time after it came to a certain point."""
+    wait_until(job, reached)
+    time.sleep(then_s)
+    job.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+
+
+def wait_until(job: "subprocess.Popen[bytes]", reached: Callable[[], object]) -> None:
+    """Let a job come to a certain point."""
     deadline = time.monotonic() + 300
     while not reached():
         assert job.poll() is None, "ended before it came there"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(then_s)
-    job.send_signal(signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL
 
 
 def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local") -> str:

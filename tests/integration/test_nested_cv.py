@@ -1,12 +1,14 @@
 """Nested cross-validation end to end, killed in between; and what its model says of itself."""
 
+import os
+import signal
 from pathlib import Path
 
 import mlflow
 import pandas as pd
 import pytest
 
-from tests.integration.conftest import Place, kill_when, make_place
+from tests.integration.conftest import Place, helpers_of, kill_when, make_place, wait_until
 from tests.integration.report_pages import english_words, read_page, unsaid
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,28 @@ def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(whole:
     # Killed as it was recorded, or just after.
     assert "[train resnet34-1_1] reused" in again or "that an earlier start of the same training left" in again
     pd.testing.assert_frame_equal(results(killed)[0], results(whole)[0])
+
+
+def test_folds_made_at_once_answer_as_folds_made_in_turn_even_if_a_process_is_killed(
+    whole: Place, tmp_path: Path
+) -> None:
+    place, log = nested_place(tmp_path / "at_once"), tmp_path / "log"
+    job = place.start(*command(place), "--networks_at_once", "2", log=log)
+    wait_until(job, lambda: "1| [tune resnet34-1_1]" in log.read_text())
+    first, _ = sorted(helpers_of(job.pid))
+    os.kill(first, signal.SIGKILL)
+    assert job.wait(timeout=400) == 0, log.read_text()
+    said = log.read_text().splitlines()
+    assert "  2 networks of folds in 2 processes, which number their lines" in said
+    # The one that lived made its fold, the job that of the one that did not; nothing was left over by an earlier start.
+    assert any(line.startswith("2| [train resnet34-1_2] done in") for line in said)
+    assert any(line.startswith("[train resnet34-1_1] done in") for line in said)
+    assert not any("[train resnet34-1_2]" in line for line in said if not line.startswith("2| "))
+    assert not any("reused" in line for line in said)
+    pd.testing.assert_frame_equal(results(place)[0], results(whole)[0])
+    client = mlflow.MlflowClient(tracking_uri=place.environment["MLFLOW_TRACKING_URI"])
+    everything = client.search_runs([run.experiment_id for run in client.search_experiments()])
+    assert {run.info.status for run in everything} == {"FINISHED", "KILLED"}
 
 
 def test_a_cross_validation_is_told_in_chinese_alone(whole: Place, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """One start of `tune` that takes trials in two processes of its own, and what becomes of them when one is killed."""
 
-import contextlib
 import os
 import signal
 import time
@@ -9,22 +8,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from tests.integration.conftest import Place, kill_when
+from tests.integration.conftest import Place, helpers_of, kill_when
 from tests.integration.test_tune_workers import check_store, check_study, start, trials_in_the_journal_of, tuning_place
 
 pytestmark = pytest.mark.slow
 
 TRIALS = 6
-
-
-def workers_of(pid: int) -> set[int]:
-    """Processes that a start has begun to take trials in; it has others, such as git, for a moment."""
-    found = set()
-    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.add(child)
-    return found
 
 
 def is_alive(pid: int) -> bool:
@@ -52,7 +41,7 @@ def test_workers_end_with_their_start_and_a_start_survives_a_worker(tmp_path: Pa
     begun: set[int] = set()
 
     def is_at_work() -> bool:
-        begun.update(workers_of(job.pid))
+        begun.update(helpers_of(job.pid))
         return len(begun) == 2 and trials_told(log) >= 2
 
     kill_when(job, is_at_work)
@@ -64,7 +53,7 @@ def test_workers_end_with_their_start_and_a_start_survives_a_worker(tmp_path: Pa
 
     log = place.folder / "second.log"
     job = start(place, log, *words)
-    while not (trials_told(log) and (workers := workers_of(job.pid))):
+    while not (trials_told(log) and (workers := helpers_of(job.pid))):
         assert job.poll() is None, log.read_text()
         time.sleep(0.02)
     os.kill(workers.pop(), signal.SIGKILL)

@@ -1,0 +1,64 @@
+"""Processes that an entry point starts to help it: waited for, told to end, and never left behind."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from multiprocessing import get_context, parent_process
+from multiprocessing.context import SpawnProcess
+from typing import TypeVar
+
+from eusml.commands.terminal import say
+from eusml.errors import EusmlError
+from eusml.tracking import store
+
+Errand = TypeVar("Errand")
+
+_FAREWELL_S = 10.0
+
+
+def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> None:
+    """A process for each errand, connected to the store; returns when all have ended, well or not.
+
+    Whatever they leave undone is for whoever started them. Interrupted, it gives them some seconds to say goodbye.
+
+    Args:
+        work: what a process does; it and the errands are sent there, so it must be a function of a module.
+        errands: what it is called with.
+    """
+    # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut.
+    context = get_context("spawn")
+    processes = [context.Process(target=_run, args=(work, errand)) for errand in errands]
+    try:
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+    finally:
+        _end([process for process in processes if process.pid is not None])
+
+
+def _end(processes: Sequence[SpawnProcess]) -> None:
+    """Whoever was interrupted gives its work back first; a terminal interrupts all of them, others only this one."""
+    for process in processes:
+        process.join(_FAREWELL_S if process.is_alive() else 0)
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def _run(work: Callable[[Errand], None], errand: Errand) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        store.connect()
+        work(errand)
+    except EusmlError as error:
+        say(f"  a worker ended: {error}")
+    except KeyboardInterrupt:
+        pass  # the process that started it says so
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
