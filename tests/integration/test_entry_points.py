@@ -203,7 +203,9 @@ def test_a_study_has_a_run_and_one_below_it_for_every_trial_and_a_second_start_a
     assert [run.info.run_name for run in trials] == ["trial 0", "trial 1", "trial 2"]
     for run in trials:
         assert sorted(run.data.params) == ["cfg.train.dropout", "cfg.train.lr"]
-        assert {"trial", "seconds", "inner/fold_0", "inner/loss"} <= set(run.data.metrics)
+        assert {"trial", "seconds", "inner/loss"} <= set(run.data.metrics)
+        # A trial that was stopped in its first fold has no figure of it.
+        assert (run.data.tags["eusml.trial_state"] == "complete") == ("inner/fold_1" in run.data.metrics)
     assert trials[0].data.params == {"cfg.train.dropout": "0.0", "cfg.train.lr": "0.001"}  # the setting as it stands
     assert {"objective", "inner/fold_1"} <= set(trials[0].data.metrics)
 
