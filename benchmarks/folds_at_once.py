@@ -33,7 +33,7 @@ def seconds(work: Path, processes: int, seed: int) -> float:
         data, shared = cross_validation_data(job), sharing(config, processes)
         began = time.perf_counter()
         pieces = [("resnet34", shared, fold) for fold in range(FOLDS)]
-        make_at_once(job, make_fold, pieces, processes, "networks of folds")
+        make_at_once(job, f"seed {seed}", make_fold, pieces, processes, "networks of folds")
         out_of_fold_answers(job, data, "resnet34", shared)
         return time.perf_counter() - began
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmarks.in_folder import measure_in_folder
 from eusml.commands.cross_validate import out_of_fold_answers
-from eusml.commands.data import CrossValidationData, StudyData, cross_validation_data
+from eusml.commands.data import CrossValidationData, cross_validation_data, with_outer_folds
 from eusml.commands.evaluate import measured
 from eusml.commands.fitted import fitted_model
 from eusml.commands.job import Job, open_job
@@ -22,7 +22,6 @@ from eusml.commands.reported import held_out_cases
 from eusml.commands.tune import open_study
 from eusml.config import Config, load_config, with_settings
 from eusml.data.prepare import Prepared
-from eusml.data.split import OuterFold, Split, outer_folds
 from eusml.evaluation.folds import by_fold
 from eusml.evaluation.intervals import auroc_delong
 from eusml.learning.tuning.objective import shortened
@@ -47,10 +46,7 @@ def permuted(data: CrossValidationData, config: Config, seed: int) -> CrossValid
     for column in ("label", "y_true"):
         table[column] = manifest.table[column].to_numpy()[order]
     prepared = Prepared(replace(manifest, table=table), data.whole.prepared.images)
-    outer = outer_folds(prepared.manifest, config.protocol, published=False)
-    whole = Split(table[["case_id", "patient_id", "label"]].assign(partition="train"))
-    folds: list[tuple[OuterFold, StudyData]] = [(one, StudyData(prepared, one.split)) for one in outer]
-    return CrossValidationData(StudyData(prepared, whole), folds, data.table.assign(label=table["label"]))
+    return with_outer_folds(prepared, config)
 
 
 def best_on_the_test_cases(job: Job, data: CrossValidationData, config: Config) -> pd.DataFrame:

@@ -58,10 +58,10 @@ def choose_compute(device: Literal["auto", "cpu", "cuda"], precision: Literal["a
 def make_deterministic(threads: int | None) -> None:
     """Ask torch for kernels whose result repeats from run to run on one machine.
 
-    The number of CPU threads decides the order of some sums, so it belongs to the setting; None is as many as torch
-    chose when it was loaded, whatever a training before had.
+    The number of CPU threads decides the order of some sums, so it belongs to the setting; None is torch's usual
+    number, whatever a training before had.
     """
-    usual = _usual_threads()
+    usual = usual_threads()
     torch.set_num_threads(threads or usual)
     # Not `use_deterministic_algorithms`, which does the same and imports all of the compiler, for 5 seconds.
     torch.set_deterministic_debug_mode("error")
@@ -72,7 +72,8 @@ def make_deterministic(threads: int | None) -> None:
 
 
 @cache
-def _usual_threads() -> int:
+def usual_threads() -> int:
+    """CPU threads as torch, or whoever set their number before this was first asked, chose: one per core by default."""
     return torch.get_num_threads()
 
 

@@ -10,23 +10,27 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from eusml.commands.job import Job
 from eusml.commands.processes import run_processes
 from eusml.commands.terminal import say
 from eusml.config import Config, with_settings
-from eusml.data.parallel import cores
 from eusml.errors import ConfigError
+from eusml.files import written_whole
 from eusml.ranks import current
-from eusml.runtime import choose_compute
+from eusml.runtime import choose_compute, usual_threads
 from eusml.tracking import runs
 from eusml.workers import working
 
-_CORES_EACH = 2
-"""Two trainings, a core each, are hardly faster than one after the other on both: benchmarks/README.md."""
+_THREADS_EACH = 2
+"""Two trainings, a thread each, are hardly faster than one after the other by both: benchmarks/README.md. What more
+threads for each, or more processes, gain was not measured."""
 _MEMORY_EACH = 4 << 30
 """Bytes: ResNet-50 at 224 px in batches of 32 takes 3 GB in bf16, small images take 1 GB."""
+_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Of a container."""
 
 
 @dataclass(frozen=True)
@@ -58,45 +62,59 @@ def networks_at_once(config: Config, count: int) -> int:
     if asked is None:
         # Several processes on one GPU were never measured.
         on_gpu = choose_compute(config.train.device, config.train.precision).device.type == "cuda"
-        asked = 1 if on_gpu else min(cores() // _CORES_EACH, _memory() // _MEMORY_EACH)
+        asked = 1 if on_gpu else min(usual_threads() // _THREADS_EACH, _memory() // _MEMORY_EACH)
     return max(min(asked, count), 1)
 
 
 def sharing(config: Config, processes: int) -> Config:
-    """The same settings with a share of the CPU's threads, unless their number is set."""
-    if processes == 1 or config.train.threads is not None:
+    """The same settings with a share of the CPU's threads, unless their number is set, and one worker for a study."""
+    if processes == 1:
         return config
-    return with_settings(config, {"train.threads": max(cores() // processes, 1)})
+    threads = config.train.threads or max(usual_threads() // processes, 1)
+    return with_settings(config, {"train.threads": threads, "tune.workers": 1})
 
 
 def make_at_once(
-    job: Job, make: Callable[[Job, Any], object], pieces: Sequence[Any], processes: int, what: str
+    job: Job, key: str, make: Callable[[Job, Any], object], pieces: Sequence[Any], processes: int, what: str
 ) -> None:
     """Have `make(job, piece)` called for every piece, by processes which share the CPU and the work folder.
 
+    Not if that was done before: then all is there already, or the job makes it by itself.
+
     Args:
         job: the running job.
+        key: fingerprint of all that decides the pieces.
         make: runs stages of the job; a function of a module, for it and the pieces are sent to other processes.
         pieces: what it is called with.
         processes: how many; with 1 nothing is done, and all is left to the job itself.
         what: the pieces' name in the plural, for people.
     """
-    if processes == 1:
+    done = job.work_dir / "at_once" / key[:16]
+    if processes == 1 or done.exists():
         return
     say(f"  {len(pieces)} {what} in {processes} processes, which number their lines")
     errands = [
         _Errand(number + 1, make, pieces[number::processes], job.config, job.entry, job.run)
         for number in range(processes)
     ]
-    run_processes(_work, errands)
+    ended_well = run_processes(_work, errands)
     runs.end_abandoned(job.run, job.worker)
+    if ended_well:
+        done.parent.mkdir(exist_ok=True)
+        with written_whole(done):
+            pass
 
 
 def _work(errand: _Errand) -> None:
     work_dir = errand.config.work_dir
     # No terminal, so no bars, which would be drawn over each other.
-    numbered = _Numbered(sys.stdout, errand.number), _Numbered(sys.stderr, errand.number)
-    with redirect_stdout(numbered[0]), redirect_stderr(numbered[1]), working(work_dir / "workers") as worker:
+    with (
+        _Numbered(sys.stdout, errand.number) as out,
+        _Numbered(sys.stderr, errand.number) as err,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        working(work_dir / "workers") as worker,
+    ):
         run = runs.Run(errand.run.run_id, errand.run.experiment_id, worker.name)
         job = Job(errand.config, errand.entry, run, worker, turns=work_dir / ".pieces.lock")
         for piece in errand.pieces:
@@ -119,6 +137,16 @@ class _Numbered(io.TextIOBase):
         """What was written of whole lines."""
         self._stream.flush()
 
+    def close(self) -> None:
+        """End the last line."""
+        if self._begun:
+            self.write("\n")
+        super().close()
+
 
 def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if not hasattr(os, "sysconf"):
+        return _MEMORY_EACH
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = _MEMORY_LIMIT.read_text().strip() if _MEMORY_LIMIT.exists() else ""
+    return min(whole, int(limit)) if limit.isdecimal() else whole

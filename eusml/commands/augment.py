@@ -6,7 +6,7 @@ import numpy as np
 
 from eusml.commands.cohort import LAYERS, shows_images
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.job import Job, open_job, run_stage
+from eusml.commands.job import Job, alone, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import AugmentConfig, Config
 from eusml.data.augment import Expanded, expand, load_expanded, save_expanded
@@ -42,15 +42,16 @@ def expanded_training_images(job: Job, study: StudyData, settings: AugmentConfig
         _log(run, study, rows, expanded, images=shows_images(job.config, synthetic=manifest.synthetic))
         return expanded
 
-    expanded = run_stage(
-        job,
-        "augment",
-        "augment",
-        key,
-        tags,
-        make=make,
-        reuse=lambda _: load_expanded(path) if path.is_file() else None,
-    )
+    with alone(job):  # the arms of a fold have the same images
+        expanded = run_stage(
+            job,
+            "augment",
+            "augment",
+            key,
+            tags,
+            make=make,
+            reuse=lambda _: load_expanded(path) if path.is_file() else None,
+        )
     return LabelledImages(expanded.images, manifest.y_true[rows][expanded.parent])
 
 

@@ -15,12 +15,15 @@ from eusml.config import Config
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.split import Split, inner_folds
+from eusml.digests import fingerprint
 from eusml.errors import ConfigError
 from eusml.learning.bundle import Bundle
 from eusml.learning.temperature import Calibration, calibrate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+LAYERS = ("data", "learning")
 
 
 def calibrator(job: Job, study: StudyData, arm: str, config: Config) -> Calibrator | None:
@@ -66,7 +69,9 @@ def _on_inner_folds(job: Job, study: StudyData, arm: str, config: Config) -> Cal
     folds = _inner_studies(study, config)
     settings, processes = config.calibrate, networks_at_once(config, len(folds))
     of_folds = sharing(config, processes)
-    make_at_once(job, _make_inner_fold, [(arm, of_folds, fold) for fold in range(len(folds))], processes, "inner folds")
+    key = fingerprint("at_once", {**study.key, arm: of_folds.model_dump(mode="json")}, LAYERS)
+    pieces = [(arm, of_folds, fold) for fold in range(len(folds))]
+    make_at_once(job, key, _make_inner_fold, pieces, processes, "inner folds")
     y_score = np.full(len(study.split.indices("train")), np.nan)
     for fold, one in enumerate(folds):
         held_out = one.split.indices("test")

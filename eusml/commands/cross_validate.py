@@ -55,7 +55,10 @@ def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     processes = networks_at_once(job.config, len(arms) * len(data.folds))
     of_folds = {arm: sharing(config, processes) for arm, config in arms.items()}
     pieces = [(arm, config, fold) for arm, config in of_folds.items() for fold in range(len(data.folds))]
-    make_at_once(job, make_fold, pieces, processes, "networks of folds")
+    key = fingerprint(
+        "at_once", {**data.key, "pieces": [of_folds[arm].model_dump(mode="json") for arm in arms]}, LAYERS
+    )
+    make_at_once(job, key, make_fold, pieces, processes, "networks of folds")
     evaluations = [_cross_validated(job, data, arm, config, of_folds[arm]) for arm, config in arms.items()]
     compare(job, data.whole, evaluations, lambda: _baselines(job, data))
     return data.whole, evaluations

@@ -93,7 +93,7 @@ def cross_validation_data(job: Job) -> CrossValidationData:
         DataError: as `study_data`.
     """
     found = _read(job)
-    data = _cross_validated(found.prepared, job.config)
+    data = with_outer_folds(found.prepared, job.config)
     repeats = data.folds[-1][0].repeat + 1
     text = f"  {len(data.folds)} outer folds: every case is held out " + (f"{repeats} times" if repeats > 1 else "once")
     _data_stage(job, found, data.key, data.table, lambda _: say(text))
@@ -107,14 +107,15 @@ def recorded_study_data(job: Job) -> StudyData:
 
 def recorded_cross_validation_data(job: Job) -> CrossValidationData:
     """What `cross_validation_data` gave, likewise."""
-    return _cross_validated(cohort(job, job.config.data).prepared, job.config)
+    return with_outer_folds(cohort(job, job.config.data).prepared, job.config)
 
 
 def _held_out(prepared: Prepared, config: Config) -> StudyData:
     return StudyData(prepared, make_split(prepared.manifest, config.split))
 
 
-def _cross_validated(prepared: Prepared, config: Config) -> CrossValidationData:
+def with_outer_folds(prepared: Prepared, config: Config) -> CrossValidationData:
+    """Draw who is held out when, or take the folds that came with the data."""
     manifest = prepared.manifest
     outer = outer_folds(manifest, config.protocol, published=config.split.published)
     table = manifest.table[["case_id", "patient_id", "label"]].copy()

@@ -41,6 +41,7 @@ class Job:
     run: runs.Run
     worker: Worker
     """This process."""
+    began: float = field(default_factory=time.perf_counter)
     records: list[StageRecord] = field(default_factory=list)
     synthetic: bool = False
     """Whether the images are made up; known once the data are read."""
@@ -98,7 +99,7 @@ def alone(job: Job) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"  waiting for another eusml job in {job.work_dir}")
+        say(f"  waiting for another process that works in {job.work_dir}")
         lock.acquire(timeout=-1)
     try:
         yield
@@ -132,7 +133,7 @@ def run_stage(
     if finished is not None:
         result = reuse(finished)
         if result is not None:
-            if made_in_this_start(job, label, finished):
+            if known_to_this_start(job, label, finished):
                 return result
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
             if job.entry == stage:
@@ -157,13 +158,15 @@ def run_stage(
     return result
 
 
-def made_in_this_start(job: Job, label: str, finished: FinishedRun) -> bool:
-    """Whether a finished stage is no earlier start's: made for another stage, or by a process that helps this job."""
+def known_to_this_start(job: Job, label: str, finished: FinishedRun) -> bool:
+    """Whether this start met a finished stage before, or a process that helps made it, which is then put on record."""
     if any((record.label, record.run_id) == (label, finished.run_id) for record in job.records):
         return True
     if finished.parent_run_id != job.run.run_id:
         return False
-    job.records.append(StageRecord(label, finished.run_id, False, finished.seconds))
+    # A study that was continued began with an earlier start.
+    seconds = min(finished.seconds, time.perf_counter() - job.began)
+    job.records.append(StageRecord(label, finished.run_id, False, seconds))
     return True
 
 

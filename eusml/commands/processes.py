@@ -1,7 +1,9 @@
 """Processes that an entry point starts to help it: waited for, told to end, and never left behind."""
 
 import os
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing import get_context, parent_process
 from multiprocessing.context import SpawnProcess
@@ -14,10 +16,12 @@ from eusml.tracking import store
 Errand = TypeVar("Errand")
 
 _FAREWELL_S = 10.0
+_SAID = 3
+"""Exit status of a process that has said itself why it ended."""
 
 
-def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> None:
-    """A process for each errand, connected to the store; returns when all have ended, well or not.
+def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> bool:
+    """A process for each errand, connected to the store; returns when all have ended, and whether all ended well.
 
     Whatever they leave undone is for whoever started them. Interrupted, it gives them some seconds to say goodbye.
 
@@ -27,7 +31,7 @@ def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> 
     """
     # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut.
     context = get_context("spawn")
-    processes = [context.Process(target=_run, args=(work, errand)) for errand in errands]
+    processes = [context.Process(target=_run, args=(work, errand), daemon=True) for errand in errands]
     try:
         for process in processes:
             process.start()
@@ -35,15 +39,24 @@ def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> 
             process.join()
     finally:
         _end([process for process in processes if process.pid is not None])
+    codes = [process.exitcode or 0 for process in processes]
+    for number, code in enumerate(codes, start=1):
+        if code not in (0, _SAID):
+            how = f"was ended by signal {-code}, as the system does for want of memory" if code < 0 else "crashed"
+            say(f"  process {number} {how}; what it left undone is done now")
+    return not any(codes)
 
 
 def _end(processes: Sequence[SpawnProcess]) -> None:
     """Whoever was interrupted gives its work back first; a terminal interrupts all of them, others only this one."""
-    for process in processes:
-        process.join(_FAREWELL_S if process.is_alive() else 0)
-    for process in processes:
-        process.kill()
-        process.join()
+    deadline = time.monotonic() + _FAREWELL_S
+    try:
+        for process in processes:
+            process.join(max(deadline - time.monotonic(), 0))
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 def _run(work: Callable[[Errand], None], errand: Errand) -> None:
@@ -52,9 +65,10 @@ def _run(work: Callable[[Errand], None], errand: Errand) -> None:
         store.connect()
         work(errand)
     except EusmlError as error:
-        say(f"  a worker ended: {error}")
+        say(f"  a process ended: {error}")  # and so will the one that started it, when it comes there
+        sys.exit(_SAID)
     except KeyboardInterrupt:
-        pass  # the process that started it says so
+        sys.exit(_SAID)  # the process that started it says so
 
 
 def _end_with_parent() -> None:

@@ -187,9 +187,9 @@ class Config(Section):
     predict: PredictConfig = PredictConfig()
     ui: UiConfig = UiConfig()
     networks_at_once: Annotated[int, Field(ge=1)] | None = None
-    """Networks of folds that are made at once, each in a process of its own with its share of the CPU's threads. By
-    default one for every two cores and 4 GB of memory, and one on a GPU. What is made is the same, but for rounding by
-    the number of threads."""
+    """Networks of folds that are made at once, each in a process of its own with its share of the CPU's threads, and
+    their studies by one worker each. By default one for every two threads and 4 GB of memory, and one on a GPU. What is
+    made is the same, but for rounding by the number of threads."""
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
 
