@@ -24,10 +24,12 @@ def config(**changed: str) -> Config:
 @pytest.mark.parametrize(
     ("cores", "gib", "folds", "expected"),
     [
-        (2, 24, 5, 1),  # as measured: two of one core each gain nothing worth a process
-        (4, 24, 5, 2),
+        (2, 24, 4, 1),  # as measured: two of one core each gain nothing worth a process
+        (4, 24, 4, 2),
         (16, 64, 5, 5),  # no more than there are
-        (16, 8, 5, 2),  # no more than memory is there for
+        (16, 64, 10, 5),  # evenly
+        (8, 64, 5, 1),
+        (16, 8, 4, 2),  # no more than memory is there for
         (1, 1, 5, 1),
     ],
 )

