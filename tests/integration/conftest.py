@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -38,6 +38,8 @@ class Place:
 
     folder: Path
     environment: Mapping[str, str]
+    turns: Path | None = None
+    """Lock of a place that several processes run tests in: a job refuses to work where another does."""
 
     @property
     def experiment(self) -> Path:
@@ -46,14 +48,15 @@ class Place:
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command as a person would type it in the project's folder."""
-        done = subprocess.run(
-            [str(BIN / words[0]), *words[1:]],
-            env=dict(self.environment),
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        with contextlib.nullcontext() if self.turns is None else FileLock(self.turns):
+            done = subprocess.run(
+                [str(BIN / words[0]), *words[1:]],
+                env=dict(self.environment),
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
 
@@ -102,7 +105,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
         log = folder / "main.log"
         if not log.exists():
             log.write_text(mlflow_run(place, "main"))
-    return place
+    return replace(place, turns=Path(f"{folder}.turns"))
 
 
 @pytest.fixture
