@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks.in_folder import measure_in_folder
-from eusml.commands.at_once import make_at_once, sharing
-from eusml.commands.cross_validate import make_fold, out_of_fold_answers
+from eusml.commands.at_once import make_folds_at_once
+from eusml.commands.cross_validate import make_folds, out_of_fold_answers
 from eusml.commands.data import cross_validation_data
 from eusml.commands.job import open_job
 from eusml.config import load_config
@@ -28,13 +28,13 @@ SETTINGS = {
 
 def seconds(work: Path, processes: int, seed: int) -> float:
     """Of all folds; another seed makes other networks, so none is taken over."""
-    config = load_config(None, {**SETTINGS, "train.seed": str(seed), "work_dir": str(work / "work")})
+    given = {"train.seed": str(seed), "networks_at_once": str(processes), "work_dir": str(work / "work")}
+    config = load_config(None, {**SETTINGS, **given})
     with open_job("folds", config) as job:
-        data, shared = cross_validation_data(job), sharing(config, processes)
+        data = cross_validation_data(job)
         began = time.perf_counter()
-        pieces = [("resnet34", shared, fold) for fold in range(FOLDS)]
-        make_at_once(job, f"seed {seed}", make_fold, pieces, processes, "networks of folds")
-        out_of_fold_answers(job, data, "resnet34", shared)
+        of_folds = make_folds_at_once(job, make_folds, {"resnet34": config}, FOLDS)
+        out_of_fold_answers(job, data, "resnet34", of_folds["resnet34"])
         return time.perf_counter() - began
 
 

@@ -61,7 +61,7 @@ def make_deterministic(threads: int | None) -> None:
     The number of CPU threads decides the order of some sums, so it belongs to the setting; None is torch's usual
     number, whatever a training before had.
     """
-    usual = usual_threads()
+    usual = _usual_threads()
     torch.set_num_threads(threads or usual)
     # Not `use_deterministic_algorithms`, which does the same and imports all of the compiler, for 5 seconds.
     torch.set_deterministic_debug_mode("error")
@@ -72,8 +72,8 @@ def make_deterministic(threads: int | None) -> None:
 
 
 @cache
-def usual_threads() -> int:
-    """CPU threads as torch, or whoever set their number before this was first asked, chose: one per core by default."""
+def _usual_threads() -> int:
+    """As torch chose, or whoever set their number before this was first asked."""
     return torch.get_num_threads()
 
 

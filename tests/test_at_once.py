@@ -1,83 +1,90 @@
-"""How many networks of folds are made at once, and what their processes say; test_nested_cv.py makes some."""
+"""What networks of folds that are made at once share, and what their processes say; test_nested_cv.py makes some."""
 
 import io
-import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
-from eusml.commands import at_once
-from eusml.commands.at_once import networks_at_once, sharing
+from eusml.commands import at_once, processes
+from eusml.commands.at_once import Fold, make_folds_at_once
+from eusml.commands.job import Job, StageRecord
 from eusml.config import Config, load_config
 from eusml.errors import ConfigError
 from eusml.ranks import Ranks
+from eusml.tracking.lookup import FinishedRun
+from eusml.tracking.runs import Run
+from eusml.workers import Worker
 
-GIB = 1 << 30
+ARMS = ("a", "b")
 
 
 def config(**changed: str) -> Config:
     return load_config(None, {name.replace("__", "."): value for name, value in changed.items()})
 
 
-@pytest.mark.parametrize(
-    ("cores", "gib", "folds", "expected"),
-    [
-        (2, 24, 4, 1),  # as measured: two of one core each gain nothing worth a process
-        (4, 24, 4, 2),
-        (16, 64, 5, 5),  # no more than there are
-        (16, 64, 10, 5),  # evenly
-        (8, 64, 5, 1),
-        (16, 8, 4, 2),  # no more than memory is there for
-        (1, 1, 5, 1),
-    ],
-)
-def test_cores_and_memory_decide(
-    cores: int, gib: int, folds: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(at_once, "usual_threads", lambda: cores)
-    monkeypatch.setattr(at_once, "_memory", lambda: gib * GIB)
-    assert networks_at_once(config(train__device="cpu"), folds) == expected
-    assert networks_at_once(config(networks_at_once="3"), folds) == 3
+def nothing(job: Job, folds: Sequence[Fold]) -> None:
+    """Stands for making folds."""
 
 
-def test_on_a_gpu_they_are_made_one_after_another_unless_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_once, "usual_threads", lambda: 16)
-    monkeypatch.setattr(at_once, "choose_compute", lambda *_: SimpleNamespace(device=torch.device("cuda")))
-    assert networks_at_once(config(), 5) == 1
-    assert networks_at_once(config(networks_at_once="2"), 5) == 2
+@dataclass
+class Started:
+    """What processes would have been started for."""
+
+    errands: Sequence[at_once._Errand] = ()
 
 
-def test_processes_of_torchrun_make_each_together(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """No process is: what would be is noted. Two runs have finished below the job's."""
+    noted = Started()
+    monkeypatch.setattr(at_once, "run_processes", lambda _, errands: setattr(noted, "errands", errands))
+    monkeypatch.setattr(at_once.runs, "end_abandoned", lambda *_: None)
+    below = [FinishedRun(run_id, f"train {run_id}", {}, 5.0) for run_id in ("before", "meanwhile")]
+    monkeypatch.setattr(at_once, "finished_below", lambda _: below)
+    monkeypatch.setattr(processes, "cores", lambda: 7)
+    return noted
+
+
+def asked(settings: Config, folds: int) -> tuple[dict[str, Config], Job]:
+    job = Job(settings, "main", Run("run", "0", "w"), Worker(Path("workers"), "w"))
+    job.records.append(StageRecord("train before", "before", True, 1.0))
+    return dict(make_folds_at_once(job, nothing, dict.fromkeys(ARMS, settings), folds)), job
+
+
+def test_one_process_leaves_all_to_the_job(started: Started) -> None:
+    settings = config(tune__workers="4")
+    assert asked(settings, 2)[0] == dict.fromkeys(ARMS, settings)
+    assert not started.errands
+
+
+def test_folds_of_all_arms_are_dealt_and_threads_shared(started: Started) -> None:
+    settings, job = asked(config(networks_at_once="3", tune__workers="4"), 2)
+    dealt = [[(fold.arm, fold.number) for fold in errand.folds] for errand in started.errands]
+    assert dealt == [[("a", 0), ("b", 1)], [("a", 1)], [("b", 0)]]
+    assert [errand.number for errand in started.errands] == [1, 2, 3]
+    for errand in started.errands:
+        assert all(fold.config == settings[fold.arm] for fold in errand.folds)
+    assert all(one.train.threads == 2 for one in settings.values())
+    assert all(one.tune.workers == 1 for one in settings.values())  # each would share the share once more
+    # What they finished is on record once, as made by this job, and took no longer than they did.
+    assert [(one.run_id, one.reused) for one in job.records] == [("before", True), ("meanwhile", False)]
+    assert job.records[1].seconds < 5.0
+
+
+def test_no_more_processes_than_folds_and_threads_as_asked(started: Started) -> None:
+    settings, _ = asked(config(networks_at_once="9", train__threads="3"), 2)
+    assert len(started.errands) == 4
+    assert settings["a"].train.threads == 3
+
+
+def test_processes_of_torchrun_make_each_together(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(at_once, "current", lambda: Ranks(0, 2))
-    monkeypatch.setattr(at_once, "usual_threads", lambda: 16)
-    assert networks_at_once(config(), 5) == 1
+    assert asked(config(), 2)[0]
     with pytest.raises(ConfigError, match=r"started by torchrun .* networks_at_once must be 1 there"):
-        networks_at_once(config(networks_at_once="2"), 5)
-
-
-def test_they_share_the_threads_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(at_once, "usual_threads", lambda: 7)
-    assert sharing(config(), 1).train.threads is None
-    assert sharing(config(), 3).train.threads == 2
-    assert sharing(config(), 9).train.threads == 1
-    assert sharing(config(train__threads="4"), 3).train.threads == 4
-    # Each of these would start workers of its own.
-    assert sharing(config(tune__workers="4"), 3).tune.workers == 1
-    assert sharing(config(tune__workers="4"), 1).tune.workers == 4
-
-
-@pytest.mark.parametrize(("limit", "expected"), [("max\n", None), (f"{8 * GIB}\n", 8 * GIB), (None, None)])
-def test_the_memory_of_a_container_counts(
-    limit: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "memory.max"
-    if limit is not None:
-        file.write_text(limit)
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    monkeypatch.setattr(at_once, "_MEMORY_LIMIT", file)
-    assert at_once._memory() == min(whole, expected or whole)
+        asked(config(networks_at_once="2"), 2)
+    assert not started.errands
 
 
 def test_every_line_begins_with_the_number_of_its_process_and_is_written_whole() -> None:

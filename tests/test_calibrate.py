@@ -89,11 +89,9 @@ def test_inner_folds_made_at_once_calibrate_as_folds_made_in_turn(
             made = [record.label for record in job.records if not record.reused]
         assert made == ["data", "train resnet34-inner_1", "train resnet34-inner_2", "train resnet34"]
     assert specs[0] == specs[1]
-    # They are not started again to find that all is there.
-    with open_job("train", chosen) as job:
-        trained_model(job, study_data(job), "resnet34", chosen)
     said = capfd.readouterr().out
-    assert said.count("  2 inner folds in 2 processes, which number their lines\n") == 1
+    assert "  2 networks of folds in 2 processes, which number their lines\n" in said
+    assert "reused" not in said
     assert all(f"{fold}| [train resnet34-inner_{fold}] done in" in said for fold in (1, 2))
 
 

@@ -20,6 +20,11 @@ def test_what_needs_no_network_imports_none() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_what_draws_nothing_imports_no_matplotlib() -> None:
+    code = "import sys, eusml.commands.data; sys.exit(any(m in sys.modules for m in ('matplotlib', 'scipy.stats')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; sys.argv = ['eusml', '--help']\ntry:\n from eusml.__main__ import main; main()\nfinally: "
     code += "print([m for m in ('torch', 'mlflow', 'pandas', 'pydantic') if m in sys.modules])"

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import time
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
 from eusml.learning.model import build_network
 from eusml.learning.tuning.study import TrialRecord
 from eusml.tracking import history, registry, runs, store, trials, versions
-from eusml.tracking.lookup import find_finished
+from eusml.tracking.lookup import find_finished, finished_below
 from eusml.workers import working
 from tests.conftest import two_classes
 from tests.dicom_files import dataset, written
@@ -123,6 +124,40 @@ def test_a_finished_run_is_found_by_its_fingerprint(store_folder: Path) -> None:
     found = find_finished(run.experiment_id, "f2")
     assert found is not None
     assert found.run_id == run.run_id
+
+
+def test_what_ended_well_below_a_run_is_found_in_its_order(store_folder: Path) -> None:
+    with runs.entry_run("above", {}, HERE) as above:
+        for name in ("first", "second"):
+            with runs.child_run(above, name, {}):
+                time.sleep(0.002)  # MLflow orders by milliseconds
+        with pytest.raises(ValueError, match="broken"), runs.child_run(above, "third", {}):
+            raise ValueError("broken")
+        with runs.child_run(above, "open", {}):
+            found = finished_below(above)
+    assert [one.name for one in found] == ["first", "second"]
+    assert all(0 <= one.seconds < 60 for one in found)
+
+
+def test_a_data_set_that_another_process_records_at_the_same_moment_is_asked_about_again(
+    store_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, refused = pd.DataFrame({"patient_id": ["p"]}), [True]
+    record = MlflowClient.log_inputs
+
+    def log_inputs(self: MlflowClient, *given: Any) -> None:
+        if refused and refused.pop():
+            raise MlflowException("UNIQUE constraint failed: datasets.experiment_id, datasets.name, datasets.digest")
+        record(self, *given)
+
+    monkeypatch.setattr(MlflowClient, "log_inputs", log_inputs)
+    with runs.entry_run("x", {}, HERE) as run:
+        run.dataset(table, "train", "0" * 64, "training", "somewhere")
+    (logged,) = MlflowClient().get_run(run.run_id).inputs.dataset_inputs
+    assert logged.dataset.name == "train"
+    refused.extend([True, True])  # and no store that fails for good is taken for that
+    with pytest.raises(TrackingError), runs.entry_run("y", {}, HERE) as run:
+        run.dataset(table, "test", "0" * 64, "training", "somewhere")
 
 
 def test_runs_that_a_kill_left_open_are_ended_and_those_of_others_left_alone(

@@ -21,7 +21,7 @@ from eusml.learning.epoch import EpochResult
 from eusml.learning.recalibrate import recalibrate
 from eusml.learning.schedule import learning_rate
 from eusml.learning.train import fit
-from eusml.runtime import Compute
+from eusml.runtime import Compute, make_deterministic
 from tests.conftest import two_classes
 
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))
@@ -235,3 +235,12 @@ def test_normalisation_gives_mean_zero_and_deviation_one() -> None:
     assert values.mean().item() == pytest.approx(0, abs=1e-5)
     assert values.std(correction=0).item() == pytest.approx(1, abs=1e-5)
     assert Normalisation.of_images(LabelledImages(np.zeros((2, 8, 8), np.uint8), np.array([0, 1]))).std == (1 / 255,)
+
+
+def test_a_number_of_threads_is_that_of_one_training_alone() -> None:
+    make_deterministic(None)
+    usual = torch.get_num_threads()
+    make_deterministic(usual + 2)
+    assert torch.get_num_threads() == usual + 2
+    make_deterministic(None)
+    assert torch.get_num_threads() == usual

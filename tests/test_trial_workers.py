@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from eusml.commands import trial_workers, tune
+from eusml.commands import processes, trial_workers, tune
 from eusml.commands.trial_workers import RecordedStudy, take_trials
 from eusml.errors import ConfigError
 from eusml.learning.tuning import study
@@ -30,7 +30,7 @@ def test_processes_of_torchrun_train_each_trial_together_and_start_no_workers(
 def test_workers_share_the_cores_unless_told_otherwise(
     asked: str | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trial_workers, "cores", lambda: 5)
+    monkeypatch.setattr(processes, "cores", lambda: 5)
     given = {"train__threads": asked} if asked else {}
     space = '{"data.image_size_px": {"choices": [32, 40]}}'
     tuning = opened(tmp_path, config(tune__workers="2", tune__space=space, **given))

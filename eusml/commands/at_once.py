@@ -1,35 +1,40 @@
-"""Networks that do not depend on one another, those of folds, made at once by several processes.
+"""Networks of folds, which do not depend on one another, made at once by several processes (`networks_at_once`).
 
-The processes leave finished stages in store and work folder. The job then goes through all networks as if it were
-alone, and finds them there; what a process that died left undone, it does itself.
+The processes leave finished stages in store and work folder. The job then goes through all folds as if it were alone,
+and finds them there; what a process that died left undone, it does itself.
 """
 
 import io
-import os
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-from eusml.commands.job import Job
-from eusml.commands.processes import run_processes
+from eusml.commands.job import Job, StageRecord
+from eusml.commands.processes import run_processes, sharing_threads
 from eusml.commands.terminal import say
 from eusml.config import Config, with_settings
 from eusml.errors import ConfigError
-from eusml.files import written_whole
 from eusml.ranks import current
-from eusml.runtime import choose_compute, usual_threads
 from eusml.tracking import runs
+from eusml.tracking.lookup import finished_below
 from eusml.workers import working
 
-_THREADS_EACH = 2
-"""Two trainings, a thread each, are hardly faster than one after the other by both: benchmarks/README.md."""
-_MEMORY_EACH = 4 << 30
-"""Bytes: ResNet-50 at 224 px in batches of 32 takes 3 GB in bf16, small images take 1 GB."""
-_MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Of a container."""
+
+@dataclass(frozen=True)
+class Fold:
+    """One network to be made."""
+
+    arm: str
+    config: Config
+    number: int
+    """From 0."""
+
+
+Make = Callable[[Job, Sequence[Fold]], None]
+"""Runs all stages of the folds that one process is dealt; a function of a module, for it is sent there."""
 
 
 @dataclass(frozen=True)
@@ -38,79 +43,63 @@ class _Errand:
 
     number: int
     """From 1."""
-    make: Callable[[Job, Any], object]
-    pieces: Sequence[Any]
-    config: Config
+    make: Make
+    folds: Sequence[Fold]
+    job_config: Config
     entry: str
     run: runs.Run
 
 
-def networks_at_once(config: Config, count: int) -> int:
-    """How many of `count` networks to make at once: as asked, or what cores and memory are there for.
+def make_folds_at_once(job: Job, make: Make, arms: Mapping[str, Config], folds: int) -> Mapping[str, Config]:
+    """Have the folds of all arms made by as many processes as `networks_at_once` says; by one, nothing is done here.
 
-    By itself only as many as the networks can be dealt to evenly. The more threads share one training, the less each of
-    them adds, so as many as work on all of them at once are no slower; but a last network with a share of the threads,
-    while the others wait, may take longer than was gained.
+    Args:
+        job: the running job.
+        make: what each process does.
+        arms: names to settings.
+        folds: of every arm.
+
+    Returns:
+        The settings that the folds' networks have: with a share of the CPU's threads, and one worker for a study.
 
     Raises:
         ConfigError: several are asked for under torchrun.
     """
-    asked = config.networks_at_once
-    if current().count > 1:
-        if asked is not None and asked > 1:
-            raise ConfigError(
-                "processes started by torchrun train every network together, so networks_at_once must be 1 there"
-            )
-        return 1
-    if asked is not None:
-        return min(asked, count)
-    if choose_compute(config.train.device, config.train.precision).device.type == "cuda":
-        return 1  # several processes on one GPU were never measured
-    most = min(usual_threads() // _THREADS_EACH, _memory() // _MEMORY_EACH, count)
-    return max((number for number in range(1, most + 1) if count % number == 0), default=1)
-
-
-def sharing(config: Config, processes: int) -> Config:
-    """The same settings with a share of the CPU's threads, unless their number is set, and one worker for a study."""
+    processes = min(job.config.networks_at_once, len(arms) * folds)
     if processes == 1:
-        return config
-    threads = config.train.threads or max(usual_threads() // processes, 1)
-    return with_settings(config, {"train.threads": threads, "tune.workers": 1})
-
-
-def make_at_once(
-    job: Job, key: str, make: Callable[[Job, Any], object], pieces: Sequence[Any], processes: int, what: str
-) -> None:
-    """Have `make(job, piece)` called for every piece, by processes which share the CPU and the work folder.
-
-    Not if that was done before: then all is there already, or the job makes it by itself.
-
-    Args:
-        job: the running job.
-        key: fingerprint of all that decides the pieces.
-        make: runs stages of the job; a function of a module, for it and the pieces are sent to other processes.
-        pieces: what it is called with.
-        processes: how many; with 1 nothing is done, and all is left to the job itself.
-        what: the pieces' name in the plural, for people.
-    """
-    done = job.work_dir / "at_once" / key[:16]
-    if processes == 1 or done.exists():
-        return
-    say(f"  {len(pieces)} {what} in {processes} processes, which number their lines")
-    errands = [
-        _Errand(number + 1, make, pieces[number::processes], job.config, job.entry, job.run)
-        for number in range(processes)
-    ]
-    ended_well = run_processes(_work, errands)
+        return arms
+    if current().count > 1:
+        raise ConfigError(
+            "processes started by torchrun train every network together, so networks_at_once must be 1 there"
+        )
+    # Workers of a study would share the share once more.
+    shared = {arm: with_settings(sharing_threads(has, processes), {"tune.workers": 1}) for arm, has in arms.items()}
+    dealt = [Fold(arm, config, number) for arm, config in shared.items() for number in range(folds)]
+    say(f"  {len(dealt)} networks of folds in {processes} processes, which number their lines")
+    began = time.perf_counter()
+    run_processes(
+        _work,
+        [
+            _Errand(number + 1, make, dealt[number::processes], job.config, job.entry, job.run)
+            for number in range(processes)
+        ],
+    )
     runs.end_abandoned(job.run, job.worker)
-    if ended_well:
-        done.parent.mkdir(exist_ok=True)
-        with written_whole(done):
-            pass
+    _put_on_record(job, time.perf_counter() - began)
+    return shared
+
+
+def _put_on_record(job: Job, elapsed_s: float) -> None:
+    """What the processes finished, as stages of this job."""
+    known = {record.run_id for record in job.records}
+    for done in finished_below(job.run):
+        if done.run_id not in known:
+            # A study that was continued began with an earlier start.
+            job.records.append(StageRecord(done.name, done.run_id, False, min(done.seconds, elapsed_s)))
 
 
 def _work(errand: _Errand) -> None:
-    work_dir = errand.config.work_dir
+    work_dir = errand.job_config.work_dir
     # No terminal, so no bars, which would be drawn over each other.
     with (
         _Numbered(sys.stdout, errand.number) as out,
@@ -120,9 +109,9 @@ def _work(errand: _Errand) -> None:
         working(work_dir / "workers") as worker,
     ):
         run = runs.Run(errand.run.run_id, errand.run.experiment_id, worker.name)
-        job = Job(errand.config, errand.entry, run, worker, turns=work_dir / ".pieces.lock")
-        for piece in errand.pieces:
-            errand.make(job, piece)
+        # The job holds the folder's own lock.
+        job = Job(errand.job_config, errand.entry, run, worker, turns=work_dir / ".folds.lock")
+        errand.make(job, errand.folds)
 
 
 class _Numbered(io.TextIOBase):
@@ -146,11 +135,3 @@ class _Numbered(io.TextIOBase):
         if self._begun:
             self.write("\n")
         super().close()
-
-
-def _memory() -> int:
-    if not hasattr(os, "sysconf"):
-        return _MEMORY_EACH
-    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = _MEMORY_LIMIT.read_text().strip() if _MEMORY_LIMIT.exists() else ""
-    return min(whole, int(limit)) if limit.isdecimal() else whole

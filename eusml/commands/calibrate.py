@@ -1,12 +1,13 @@
 """What a model's probabilities are calibrated on: cases that it was not trained on and that nobody reports."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from eusml.commands.at_once import make_at_once, networks_at_once, sharing
+from eusml.commands.at_once import Fold, make_folds_at_once
 from eusml.commands.data import StudyData, recorded_study_data, study_at
 from eusml.commands.fitted import Calibrator, TrainedModel, fitted_model
 from eusml.commands.job import Job
@@ -15,15 +16,12 @@ from eusml.config import Config
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.split import Split, inner_folds
-from eusml.digests import fingerprint
 from eusml.errors import ConfigError
 from eusml.learning.bundle import Bundle
 from eusml.learning.temperature import Calibration, calibrate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-LAYERS = ("data", "learning")
 
 
 def calibrator(job: Job, study: StudyData, arm: str, config: Config) -> Calibrator | None:
@@ -67,26 +65,23 @@ def _on_val(job: Job, config: Config) -> Calibrator:
 
 def _on_inner_folds(job: Job, study: StudyData, arm: str, config: Config) -> Calibrator:
     folds = _inner_studies(study, config)
-    settings, processes = config.calibrate, networks_at_once(config, len(folds))
-    of_folds = sharing(config, processes)
-    key = fingerprint("at_once", {**study.key, arm: of_folds.model_dump(mode="json")}, LAYERS)
-    pieces = [(arm, of_folds, fold) for fold in range(len(folds))]
-    make_at_once(job, key, _make_inner_fold, pieces, processes, "inner folds")
+    of_folds = make_folds_at_once(job, _make_inner_folds, {arm: config}, len(folds))[arm]
     y_score = np.full(len(study.split.indices("train")), np.nan)
     for fold, one in enumerate(folds):
         held_out = one.split.indices("test")
         bundle = _inner_model(job, one, arm, of_folds, fold).bundle
         y_score[held_out] = bundle.scores(one.prepared.images[held_out])
-    cases = f"{len(y_score)} training cases, each by a network of {settings.folds} inner folds that had not seen it"
+    cases = f"{len(y_score)} training cases, each by a network of {len(folds)} inner folds that had not seen it"
     found = calibrate(folds[0].prepared.manifest.y_true, y_score, cases)
     return Calibrator({"temperature": found.temperature, "y_score": found.y_score}, lambda _: found)
 
 
-def _make_inner_fold(job: Job, piece: tuple[str, Config, int]) -> None:
-    """What a process that helps the job does for one fold."""
-    arm, config, fold = piece
-    study = study_at(job, recorded_study_data(job), config.data)
-    _inner_model(job, _inner_studies(study, config)[fold], arm, config, fold)
+def _make_inner_folds(job: Job, folds: Sequence[Fold]) -> None:
+    """What a process that helps the job does."""
+    config = folds[0].config  # of the one arm that is calibrated
+    studies = _inner_studies(study_at(job, recorded_study_data(job), config.data), config)
+    for fold in folds:
+        _inner_model(job, studies[fold.number], fold.arm, config, fold.number)
 
 
 def _inner_model(job: Job, study: StudyData, arm: str, config: Config, fold: int) -> TrainedModel:

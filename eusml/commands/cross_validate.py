@@ -5,13 +5,14 @@ fold. The answers to all cases estimate the way in which networks are made (Varm
 doi:10.1186/1471-2105-7-91); a last network, made of all cases in the same way, is what is registered.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from eusml.commands.at_once import make_at_once, networks_at_once, sharing
+from eusml.commands.at_once import Fold, make_folds_at_once
 from eusml.commands.calibrate import on_other_folds
 from eusml.commands.compare import Parts, baseline_answers, compare
 from eusml.commands.data import (
@@ -52,13 +53,7 @@ def cross_validated_study(job: Job) -> tuple[StudyData, list[Evaluation]]:
     arms = job.config.arm_configs()
     say_of_unlearnt_turns(arms)
     data = cross_validation_data(job)
-    processes = networks_at_once(job.config, len(arms) * len(data.folds))
-    of_folds = {arm: sharing(config, processes) for arm, config in arms.items()}
-    pieces = [(arm, config, fold) for arm, config in of_folds.items() for fold in range(len(data.folds))]
-    key = fingerprint(
-        "at_once", {**data.key, "pieces": [of_folds[arm].model_dump(mode="json") for arm in arms]}, LAYERS
-    )
-    make_at_once(job, key, make_fold, pieces, processes, "networks of folds")
+    of_folds = make_folds_at_once(job, make_folds, arms, len(data.folds))
     evaluations = [_cross_validated(job, data, arm, config, of_folds[arm]) for arm, config in arms.items()]
     compare(job, data.whole, evaluations, lambda: _baselines(job, data))
     return data.whole, evaluations
@@ -74,9 +69,11 @@ def out_of_fold_answers(job: Job, data: CrossValidationData, arm: str, config: C
     return pd.concat(answers, ignore_index=True)
 
 
-def make_fold(job: Job, piece: tuple[str, Config, int]) -> None:
-    """What a process that helps the job does for one arm and fold."""
-    _answers_of_fold(job, recorded_cross_validation_data(job), *piece)
+def make_folds(job: Job, folds: Sequence[Fold]) -> None:
+    """What a process that helps the job does."""
+    data = recorded_cross_validation_data(job)
+    for fold in folds:
+        _answers_of_fold(job, data, fold.arm, fold.config, fold.number)
 
 
 def _answers_of_fold(job: Job, data: CrossValidationData, arm: str, config: Config, fold: int) -> pd.DataFrame:

@@ -269,7 +269,7 @@ def _finished_fit(folder: Path) -> FitResult | None:
     """The end of a training that an earlier start did not live to record, or recorded to be served otherwise."""
     try:
         bundle = load_bundle(folder / registry.BUNDLE)
-        history = _read_curves(folder / _CURVES)
+        history = read_csv(folder / _CURVES)
     except (CheckpointError, OSError, ValueError):
         return None
     rows = tuple(EpochResult(**{str(k): v for k, v in row.items()}) for row in history.to_dict("records"))
@@ -285,7 +285,7 @@ def _reuse(finished: FinishedRun, arm: str, settings: TrainConfig, folder: Path)
     if model_id is not None:
         places.append(lambda: registry.fetch_bundle(model_id, folder / "fetched"))
     try:
-        history = _read_curves(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
+        history = read_csv(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
     except TrackingError:
         return None
     for place in places:
@@ -296,7 +296,3 @@ def _reuse(finished: FinishedRun, arm: str, settings: TrainConfig, folder: Path)
         if bundle.spec.digest == expected:
             return TrainedModel(arm, bundle, finished.run_id, model_id, settings, history)
     return None
-
-
-def _read_curves(path: Path) -> pd.DataFrame:
-    return read_csv(path)

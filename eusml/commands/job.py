@@ -41,7 +41,6 @@ class Job:
     run: runs.Run
     worker: Worker
     """This process."""
-    began: float = field(default_factory=time.perf_counter)
     records: list[StageRecord] = field(default_factory=list)
     synthetic: bool = False
     """Whether the images are made up; known once the data are read."""
@@ -133,7 +132,7 @@ def run_stage(
     if finished is not None:
         result = reuse(finished)
         if result is not None:
-            if known_to_this_start(job, label, finished):
+            if was_met(job, label, finished.run_id):
                 return result
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
             if job.entry == stage:
@@ -158,16 +157,9 @@ def run_stage(
     return result
 
 
-def known_to_this_start(job: Job, label: str, finished: FinishedRun) -> bool:
-    """Whether this start met a finished stage before, or a process that helps made it, which is then put on record."""
-    if any((record.label, record.run_id) == (label, finished.run_id) for record in job.records):
-        return True
-    if finished.parent_run_id != job.run.run_id:
-        return False
-    # A study that was continued began with an earlier start.
-    seconds = min(finished.seconds, time.perf_counter() - job.began)
-    job.records.append(StageRecord(label, finished.run_id, False, seconds))
-    return True
+def was_met(job: Job, label: str, run_id: str) -> bool:
+    """Whether a stage is on this job's record: asked for by another one, or made by a process that helps."""
+    return any((record.label, record.run_id) == (label, run_id) for record in job.records)
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from multiprocessing.context import SpawnProcess
 from typing import TypeVar
 
 from eusml.commands.terminal import say
+from eusml.config import Config, with_settings
+from eusml.data.parallel import cores
 from eusml.errors import EusmlError
 from eusml.tracking import store
 
@@ -20,8 +22,13 @@ _SAID = 3
 """Exit status of a process that has said itself why it ended."""
 
 
-def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> bool:
-    """A process for each errand, connected to the store; returns when all have ended, and whether all ended well.
+def sharing_threads(config: Config, processes: int) -> Config:
+    """The settings with a share of the CPU's threads for each of some processes, unless their number is set."""
+    return with_settings(config, {"train.threads": config.train.threads or max(cores() // processes, 1)})
+
+
+def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> None:
+    """A process for each errand, connected to the store; returns when all have ended, well or not.
 
     Whatever they leave undone is for whoever started them. Interrupted, it gives them some seconds to say goodbye.
 
@@ -39,12 +46,12 @@ def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> 
             process.join()
     finally:
         _end([process for process in processes if process.pid is not None])
-    codes = [process.exitcode or 0 for process in processes]
-    for number, code in enumerate(codes, start=1):
+    for number, process in enumerate(processes, start=1):
+        code = process.exitcode
         if code not in (0, _SAID):
+            assert code is not None
             how = f"was ended by signal {-code}, as the system does for want of memory" if code < 0 else "crashed"
             say(f"  process {number} {how}; what it left undone is done now")
-    return not any(codes)
 
 
 def _end(processes: Sequence[SpawnProcess]) -> None:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eusml.commands.processes import run_processes
+from eusml.commands.processes import run_processes, sharing_threads
 from eusml.commands.terminal import say
-from eusml.config import Config, with_settings
-from eusml.data.parallel import cores
+from eusml.config import Config
 from eusml.errors import ConfigError
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
@@ -83,9 +82,8 @@ def _errand(found: RecordedStudy) -> _Errand:
     if searched := config.tune.space.get(_IMAGE_SIZE):
         assert searched.choices is not None, "check_space refuses a range"
         sizes = [int(str(size)) for size in searched.choices]
-    share = config.train.threads or max(cores() // config.tune.workers, 1)
     return _Errand(
-        config=with_settings(config, {"train.threads": share}),
+        config=sharing_threads(config, config.tune.workers),
         cases={size: inner.cases(size) for size in sizes},
         folds=inner.folds,
         name=found.tuning.name,

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from eusml.commands.data import StudyData, cross_validation_data, study_at, study_data
-from eusml.commands.job import Job, StageRecord, alone, known_to_this_start, open_job
+from eusml.commands.job import Job, StageRecord, alone, open_job, was_met
 from eusml.commands.terminal import say
 from eusml.commands.trial_workers import RecordedStudy, take_trials
 from eusml.commands.turns import say_of_unlearnt_turns
@@ -70,9 +70,9 @@ def tuned(job: Job, study: StudyData, arm: str, config: Config) -> Config:
     key = fingerprint("tune", {"definition": defined, "trials": config.tune.trials, "name": name}, LAYERS)
     finished = find_finished(job.run.experiment_id, key)
     best = _recorded_best(job, finished)
-    if finished is not None and best is not None and known_to_this_start(job, label, finished):
-        return with_settings(config, best)
     if finished is not None and best is not None:
+        if was_met(job, label, finished.run_id):
+            return with_settings(config, best)
         say(f"[{label}] reused: the study {name} has its {config.tune.trials} trials in run {finished.run_id}")
         if job.entry == "tune":
             job.run.tags({"eusml.study_run": finished.run_id})

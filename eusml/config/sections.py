@@ -186,11 +186,10 @@ class Config(Section):
     report: ReportConfig = ReportConfig()
     predict: PredictConfig = PredictConfig()
     ui: UiConfig = UiConfig()
-    networks_at_once: Annotated[int, Field(ge=1)] | None = None
+    networks_at_once: Annotated[int, Field(ge=1)] = 1
     """Networks of folds that are made at once, each in a process of its own with its share of the CPU's threads, and
-    their studies by one worker each. By default at most one for every two threads and 4 GB of memory, as many as the
-    networks can be dealt to evenly, and one on a GPU. What is made is the same, but for rounding by the number of
-    threads."""
+    their studies by one worker each. Every process takes 1 GB of memory for small images, up to 5 for ResNet-50 at 224
+    pixels. What is made is the same, but for rounding by the number of threads."""
     work_dir: Path = Path("work")
     """Prepared images and training states; safe to delete, everything in it can be made again."""
 

@@ -8,8 +8,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from eusml.errors import TrackingError
-from eusml.tracking.runs import FINGERPRINT, STAGE
+from eusml.tracking.runs import FINGERPRINT, STAGE, Run
 from eusml.tracking.store import client
+
+_MOST = 50_000
+"""Runs that MLflow gives in one answer."""
 
 
 @dataclass(frozen=True)
@@ -17,37 +20,43 @@ class FinishedRun:
     """A run that ended well and may be reused."""
 
     run_id: str
+    name: str
     tags: Mapping[str, str]
     seconds: float
     """From its start to its end."""
 
-    @property
-    def parent_run_id(self) -> str | None:
-        """Of the run that it stands below, if it does."""
-        return self.tags.get(MLFLOW_PARENT_RUN_ID)
-
 
 def find_finished(experiment_id: str, fingerprint: str) -> FinishedRun | None:
     """The newest run with this fingerprint that ended well, in an experiment."""
-    return _newest(experiment_id, FINGERPRINT, fingerprint)
+    return next(iter(_finished(experiment_id, FINGERPRINT, fingerprint, at_most=1)), None)
 
 
 def find_newest(experiment_id: str, stage: str) -> FinishedRun | None:
     """The newest run of a stage that ended well, in an experiment."""
-    return _newest(experiment_id, STAGE, stage)
+    return next(iter(_finished(experiment_id, STAGE, stage, at_most=1)), None)
 
 
-def _newest(experiment_id: str, tag: str, value: str) -> FinishedRun | None:
+def finished_below(run: Run) -> list[FinishedRun]:
+    """The runs directly below another one that ended well, in the order in which they began."""
+    return _finished(run.experiment_id, MLFLOW_PARENT_RUN_ID, run.run_id, at_most=_MOST)[::-1]
+
+
+def _finished(experiment_id: str, tag: str, value: str, at_most: int) -> list[FinishedRun]:
     found = client().search_runs(
         [experiment_id],
         f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
-        max_results=1,
+        max_results=at_most,
     )
-    if not found:
-        return None
-    info = found[0].info
-    return FinishedRun(info.run_id, dict(found[0].data.tags), (info.end_time - info.start_time) / 1000)
+    return [
+        FinishedRun(
+            one.info.run_id,
+            one.info.run_name,
+            dict(one.data.tags),
+            (one.info.end_time - one.info.start_time) / 1000,
+        )
+        for one in found
+    ]
 
 
 @dataclass(frozen=True)

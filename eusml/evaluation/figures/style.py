@@ -85,10 +85,7 @@ class Canvas:
             rows: of panels.
             watermark: whether made-up data are marked behind the axes, too; pictures would hide it.
         """
-        import matplotlib  # late, here and below: commands that draw nothing need not wait for it
-
         self._name, self._frame = name, frame
-        self._context = matplotlib.rc_context(_RC)
         self._shape = rows, panels
         self._size = width, height
         self._watermark = WATERMARK if frame.synthetic and watermark else ""
@@ -96,9 +93,11 @@ class Canvas:
         self.axes: list[Axes]
 
     def __enter__(self) -> "Canvas":
+        import matplotlib  # late, for commands that draw nothing need not wait for it
         from matplotlib.figure import Figure
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+        self._context = matplotlib.rc_context(_RC)
         self._context.__enter__()
         width, height = self._size
         foot = [(line, GREY, "normal") for line in textwrap.wrap(self._frame.note, int(width / _CHARACTER_IN))]
