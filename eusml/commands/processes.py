@@ -75,7 +75,7 @@ def _run(work: Callable[[Errand], None], errand: Errand) -> None:
         say(f"  a process ended: {error}")  # and so will the one that started it, when it comes there
         sys.exit(_SAID)
     except KeyboardInterrupt:
-        sys.exit(_SAID)  # the process that started it says so
+        pass  # the process that started it says so
 
 
 def _end_with_parent() -> None:
