@@ -37,7 +37,7 @@ class Job:
 
     config: Config
     entry: str
-    """Name of the entry point; its own stage is recorded in the entry run, the stages it needs in children."""
+    """Name of the entry point; the stage that it `has_as_own` is recorded in the entry run, others in children."""
     run: runs.Run
     worker: Worker
     """This process."""
@@ -46,6 +46,15 @@ class Job:
     """Whether the images are made up; known once the data are read."""
     turns: Path | None = None
     """The lock that whoever writes prepared images must hold, where others may do so in the same `work_dir`."""
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether the entry run stands above all stages: what a tuned network is trained by is not what was given."""
+        return self.entry in ("main", "tune") or (self.entry == "train" and self.config.tune.enabled)
+
+    def has_as_own(self, stage: str) -> bool:
+        """Whether a stage is recorded in the entry run itself, and not in one below it."""
+        return self.entry == stage and not self.is_pipeline
 
     @property
     def work_dir(self) -> Path:
@@ -81,7 +90,7 @@ def open_job(entry: str, config: Config, *, shared: bool = False) -> Iterator[Jo
         run.json(environment(), ENVIRONMENT_FILE)
         job = Job(config, entry, run, worker, turns=_lock_file(config.work_dir) if shared else None)
         yield job
-        if entry in ("main", "tune"):
+        if job.is_pipeline:
             from eusml.evaluation import report  # late: scipy stands behind it
 
             run.note(report.pipeline_note([vars(record) for record in job.records], synthetic=job.synthetic))
@@ -135,7 +144,7 @@ def run_stage(
             if was_met(job, label, finished.run_id):
                 return result
             say(f"[{label}] reused: inputs, settings and code are those of run {finished.run_id}")
-            if job.entry == stage:
+            if job.has_as_own(stage):
                 # Without the fingerprint: the next start is to find the run that did the work, not this one.
                 marks = {name: value for name, value in tags.items() if name != runs.FINGERPRINT}
                 job.run.tags({**marks, "eusml.reused_run": finished.run_id})
@@ -143,7 +152,7 @@ def run_stage(
             job.records.append(StageRecord(label, finished.run_id, True, time.perf_counter() - began))
             return result
     say(f"[{label}] …")
-    if job.entry == stage:
+    if job.has_as_own(stage):
         job.run.tags(tags)
         result = make(job.run)
         run_id = job.run.run_id
