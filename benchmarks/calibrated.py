@@ -57,7 +57,7 @@ def main(work: Path) -> None:
             model = trained_model(job, study_data(job), "resnet34", arm)
             fresh = further_cases(job, config.data)["fresh"]
             y_true, y_score = fresh.table["y_true"].to_numpy(), model.bundle.scores(fresh.images)
-        found = model.bundle.spec.calibration
+        found = model.spec.calibration
         assert found is not None
         before = tempered(y_score, 1 / found.temperature)
         print(

@@ -6,11 +6,13 @@ error answer at once.
 
 import argparse
 import difflib
+import gc
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from eusml.errors import ConfigError, EusmlError, full_disk
 
@@ -46,11 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # as torchrun says to those that it starts together
-            from eusml.commands.led import run_together
-
-            run_together(name, config)
+            _imported("led").run_together(name, config)
         else:
-            importlib.import_module(f"eusml.commands.{name}").run(config)
+            _imported(name).run(config)
     except EusmlError as error:
         print(f"eusml: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -67,6 +67,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return EusmlError.exit_code
     return 0
+
+
+def _imported(name: str) -> ModuleType:
+    """A module of `eusml.commands`, and with it torch and MLflow.
+
+    Nothing of what they bring is ever garbage, and looking for some among it took a tenth of a start.
+    """
+    module = f"eusml.commands.{name}"
+    if module in sys.modules:  # a process that calls `main` again may have garbage by now
+        return sys.modules[module]
+    gc.disable()
+    try:
+        return importlib.import_module(module)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def parse(argv: Sequence[str]) -> tuple[str, Path, dict[str, str]]:

@@ -21,7 +21,7 @@ def test_what_needs_no_network_imports_none() -> None:
 
 
 def test_what_draws_nothing_imports_no_matplotlib() -> None:
-    code = "import sys, eusml.commands.data; sys.exit(any(m in sys.modules for m in ('matplotlib', 'scipy.stats')))"
+    code = "import sys, eusml.commands.train; sys.exit(any(m in sys.modules for m in ('matplotlib', 'scipy.stats')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -16,7 +16,7 @@ from eusml.errors import ConfigError, TrainingError, TuningError
 from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning import objective, retry, study
 from eusml.learning.tuning.objective import InnerFolds, fold_value, measure
-from eusml.learning.tuning.page import study_page, summary
+from eusml.learning.tuning.page import study_page
 from eusml.learning.tuning.pruning import worse_fold_by_fold
 from eusml.learning.tuning.study import TrialRecord
 from tests.studies import config, folds, made_up, opened, tried, worked
@@ -73,7 +73,7 @@ def test_a_trial_that_fails_says_why_and_counts(tmp_path: Path, monkeypatch: pyt
     assert len(ended) == 8
     assert failed
     assert {record.error for record in failed} == {"the loss became nan at step 3"}
-    assert f"{len(failed)} failed" in summary(tuning)
+    assert f"{len(failed)} failed" in tuning.summary()
 
     monkeypatch.setattr(study, "fold_value", lambda *_: fails(folds(3), 0, config(train__lr="0.05"), "log_loss"))
     hopeless = opened(tmp_path / "hopeless", config(tune__trials="2"))

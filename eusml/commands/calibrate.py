@@ -9,9 +9,10 @@ import pandas as pd
 
 from eusml.commands.at_once import Fold, make_folds_at_once
 from eusml.commands.data import StudyData, recorded_study_data, study_at
-from eusml.commands.fitted import Calibrator, TrainedModel, fitted_model
+from eusml.commands.fitted import Calibrator, fitted_model
 from eusml.commands.job import Job
 from eusml.commands.reported import further_cases
+from eusml.commands.trained import TrainedModel
 from eusml.config import Config
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared

@@ -57,7 +57,7 @@ class Candidate:
 def look_at(evaluation: Evaluation) -> Candidate:
     """The candidate of one arm, which is not registered thereby."""
     model = evaluation.model
-    spec = model.bundle.spec
+    spec = model.spec
     assert model.model_id is not None, "only models that are kept are registered"
     name = registry.registered_name(spec.arch, spec.synthetic)
     try:
@@ -72,7 +72,7 @@ def register(job: Job, run: runs.Run, study: StudyData, candidate: Candidate) ->
     if candidate.logged is None:
         return candidate
     evaluation = candidate.evaluation
-    spec = evaluation.model.bundle.spec
+    spec = evaluation.model.spec
     tags = {
         "eusml.arm": evaluation.model.arm,
         "eusml.protocol": evaluation.protocol,
@@ -97,7 +97,7 @@ def register(job: Job, run: runs.Run, study: StudyData, candidate: Candidate) ->
 def _card_facts(run: runs.Run, candidate: Candidate, study: StudyData) -> CardFacts:
     evaluation = candidate.evaluation
     model, manifest = evaluation.model, study.prepared.manifest
-    spec = model.bundle.spec
+    spec = model.spec
     trained_on = manifest.table.iloc[study.split.indices("train")]
     return CardFacts(
         name=candidate.name,
@@ -147,7 +147,7 @@ def own_rules(job: Job, study: StudyData, candidate: Candidate) -> list[rules.Ru
         rules.runs_finished({what: state.status for what, state in states.items()}),
         rules.git_state_is_known(git, policy.require_git),
         rules.synthetic_stays_apart(
-            synthetic=model.bundle.spec.synthetic or study.prepared.manifest.synthetic or any(marks),
+            synthetic=model.spec.synthetic or study.prepared.manifest.synthetic or any(marks),
             name=candidate.name,
             name_is_synthetic=registry.is_synthetic_name(candidate.name),
         ),
@@ -201,7 +201,7 @@ def _digests(
         return found  # of which the run of each fold has the rest
     recorded = lookup.run_state(_data_run(job)).tags.get("eusml.split_digest")
     found["split"] = (recorded, table_digest(study.split.table))
-    tags, preparation = states["evaluate"].tags, evaluation.model.bundle.spec.preparation
+    tags, preparation = states["evaluate"].tags, evaluation.model.spec.preparation
     cases = deciding_cases(job, study, candidate.part, preparation)
     found[f"{candidate.part} cases"] = (tags.get(cases_digest_tag(candidate.part)), cases.cases_digest)
     found[f"{candidate.part} images"] = (tags.get(digest_tag(candidate.part)), cases.digest)

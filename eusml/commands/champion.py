@@ -89,7 +89,7 @@ def against(job: Job, study: StudyData, candidate: Candidate, champion: Champion
         template = "{champion} is not sound, roll it back first: "
         why = sentence("whys.champion_unsound", template, champion=champion.label, quoted=str(error))
         return [rules.champion_cannot_be_asked(why)]
-    ours, theirs = candidate.evaluation.model.bundle.spec, bundle.spec
+    ours, theirs = candidate.evaluation.model.spec, bundle.spec
     if (ours.positive_class, ours.negative_class) != (theirs.positive_class, theirs.negative_class):
         why = sentence(
             "whys.other_question",

@@ -48,7 +48,7 @@ def compared_arms(evaluations: Sequence[Evaluation]) -> list[Compared]:
             e.model.arm,
             e.run_id,
             e.predictions,
-            e.model.bundle.spec.arch,
+            e.model.spec.arch,
             e.model.settings.offline,
             e.model.history,
         )

@@ -28,10 +28,11 @@ from eusml.commands.evaluate import (
     log_measures,
     measured,
 )
-from eusml.commands.fitted import TrainedModel, fitted_model
+from eusml.commands.fitted import fitted_model
 from eusml.commands.job import Job, run_stage
 from eusml.commands.reported import Reported, further_cases, held_out_cases, read_predictions
 from eusml.commands.terminal import say
+from eusml.commands.trained import TrainedModel
 from eusml.commands.tune import settled
 from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config
@@ -109,7 +110,7 @@ def _pooled(
     inputs = {
         **data.key,
         "answers": table_digest(answers),
-        "model": model.bundle.spec.digest,
+        "model": model.spec.digest,
         "settings": settings.model_dump(mode="json"),
     }
     key = fingerprint("cross_validate", inputs, LAYERS)

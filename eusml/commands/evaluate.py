@@ -9,11 +9,11 @@ import pandas as pd
 from eusml.commands.cohort import shows_images
 from eusml.commands.data import StudyData, study_data
 from eusml.commands.failures import log_failures
-from eusml.commands.fitted import TrainedModel
 from eusml.commands.job import Job, open_job, run_stage
 from eusml.commands.reported import Reported, predictions, read_predictions, reported_cases
 from eusml.commands.terminal import progress, say
 from eusml.commands.train import say_what_arms_have, trained_model
+from eusml.commands.trained import TrainedModel
 from eusml.commands.tune import settled
 from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, EvaluateConfig, flatten
@@ -55,7 +55,7 @@ class Evaluation:
     @property
     def note(self) -> str:
         """The measures as a table, and what they are of."""
-        return report.evaluation_note(self.metrics, synthetic=self.model.bundle.spec.synthetic, protocol=self.protocol)
+        return report.evaluation_note(self.metrics, synthetic=self.model.spec.synthetic, protocol=self.protocol)
 
 
 def run(config: Config) -> None:
@@ -83,7 +83,7 @@ def measured(
     inputs = {
         **study.key,
         "cases": digests,
-        "model": model.bundle.spec.digest,
+        "model": model.spec.digest,
         "settings": settings.model_dump(mode="json"),
         "pictures": pictures,
     }
@@ -118,7 +118,7 @@ def evaluation_tags(
     study: StudyData, model: TrainedModel, cases: Mapping[str, Reported], fingerprint: str
 ) -> dict[str, str]:
     """What tells an evaluation run from others: whom it asked, and about which cases."""
-    manifest, spec = study.prepared.manifest, model.bundle.spec
+    manifest, spec = study.prepared.manifest, model.spec
     return {
         **runs.common_tags(
             "evaluate", arch=spec.arch, source=manifest.source, synthetic=manifest.synthetic, fingerprint=fingerprint
@@ -170,7 +170,7 @@ def _log_patients(run: runs.Run, part: str, answers: pd.DataFrame, settings: Eva
 
 def log_measures(run: runs.Run, result: Evaluation) -> None:
     """Tables and figures of an evaluation."""
-    spec = result.model.bundle.spec
+    spec = result.model.spec
     # The UI's Compare shows parameters above the measures: there they say what the networks differ in.
     run.params(flatten(result.model.settings, "trained."))
     for part, metrics in result.metrics.items():

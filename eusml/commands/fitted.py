@@ -14,6 +14,7 @@ from eusml.commands.data import StudyData
 from eusml.commands.job import Job, run_stage
 from eusml.commands.seen import log_seen
 from eusml.commands.terminal import epoch_bar, say
+from eusml.commands.trained import ANSWERS, CURVES, TrainedModel, finished_fit, finished_model
 from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
 from eusml.data.ingest import preparation_of
@@ -21,10 +22,10 @@ from eusml.data.manifest import box_of
 from eusml.data.quality import QualityReference, measure_reference
 from eusml.data.split import Partition
 from eusml.digests import fingerprint
-from eusml.errors import CheckpointError, DataError, TrackingError
+from eusml.errors import DataError
 from eusml.evaluation.figures import drawing
 from eusml.files import written_whole
-from eusml.learning.batches import LabelledImages, Normalisation
+from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.epoch import EpochResult
 from eusml.learning.growth import epoch_times
@@ -32,29 +33,12 @@ from eusml.learning.temperature import Calibration
 from eusml.learning.train import FitResult, fit
 from eusml.ranks import Ranks, current
 from eusml.runtime import choose_compute, machine_key, make_deterministic
-from eusml.tables import read_csv, to_csv_text
+from eusml.tables import to_csv_text
 from eusml.tracking import registry, runs
 from eusml.tracking.lookup import FinishedRun
 
 LAYERS = ("data", "learning")
-_STATE, _CURVES = "state.pt", "curves.csv"
-_ANSWERS = "eusml.model_digest"
-"""Tag of a training run: `ModelSpec.digest`, of all that decides what the model answers."""
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A trained network and where it is recorded."""
-
-    arm: str
-    bundle: Bundle
-    run_id: str
-    model_id: str | None
-    """MLflow's logged model; None for a network that is not kept."""
-    settings: TrainConfig
-    """How it was trained."""
-    history: pd.DataFrame
-    """One row per epoch: epoch, lr, train_loss, train_accuracy, test_loss, test_accuracy, seconds."""
+_STATE = "state.pt"
 
 
 @dataclass(frozen=True)
@@ -107,17 +91,17 @@ def fitted_model(
             log_seen(run, images, manifest, settings)
         result = _fit(run, arm, images, study, settings, fit_key, folder)
         history = _saved_curves(run, arm, study, result, folder)
-        bundle = _saved_bundle(study, config, result, folder, keep=keep)
+        spec = _saved_bundle(study, config, result, folder, keep=keep)
         if calibrator is not None:
-            bundle = _calibrated(run, bundle, calibrator, folder)
+            spec = _calibrated(run, calibrator, folder)
         # Weights and curves lie in the work folder now; the state was only there to survive a kill.
         (folder / _STATE).unlink(missing_ok=True)
-        run.tags({"eusml.weights_sha256": bundle.spec.weights_sha256, _ANSWERS: bundle.spec.digest})
+        run.tags({"eusml.weights_sha256": spec.weights_sha256, ANSWERS: spec.digest})
         model_id = _log_model(run, study, arm, config, folder) if keep else None
-        return TrainedModel(arm, bundle, run.run_id, model_id, config.train, history)
+        return TrainedModel(arm, spec, folder / registry.BUNDLE, run.run_id, model_id, config.train, history)
 
     def reuse(finished: FinishedRun) -> TrainedModel | None:
-        return _reuse(finished, arm, settings, folder)
+        return finished_model(finished, arm, settings, folder)
 
     # A network that is not kept is a step on the way to another one, and has a run of its own below that one's.
     stage = "train" if keep else "train a fold"
@@ -171,7 +155,7 @@ def _fit(
     where = compute.describe() + _with(current())
     say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {where}")
     run.tags({"eusml.compute": where})
-    known = _finished_fit(folder)
+    known = finished_fit(folder)
     with epoch_bar(epoch_times(settings), f"train {arm}") as ended, run.curve() as curve:
 
         def on_epoch(result: EpochResult) -> None:
@@ -205,7 +189,7 @@ def _saved_curves(run: runs.Run, arm: str, study: StudyData, result: FitResult, 
     from eusml.evaluation.figures import single  # late: scipy stands behind it, and a training taken over needs none
 
     history = pd.DataFrame([asdict(row) for row in result.history])
-    with written_whole(folder / _CURVES) as file:
+    with written_whole(folder / CURVES) as file:
         file.write(to_csv_text(history).encode())
     cases = {part: len(study.split.indices(part)) for part in ("train", "test")}
     drawn = single.of_course("curves", {arm: history}, cases, synthetic=study.prepared.manifest.synthetic)
@@ -213,7 +197,7 @@ def _saved_curves(run: runs.Run, arm: str, study: StudyData, result: FitResult, 
     return history
 
 
-def _saved_bundle(study: StudyData, config: Config, result: FitResult, folder: Path, *, keep: bool) -> Bundle:
+def _saved_bundle(study: StudyData, config: Config, result: FitResult, folder: Path, *, keep: bool) -> ModelSpec:
     manifest = study.prepared.manifest
     spec = ModelSpec(
         arch=config.train.arch,
@@ -226,17 +210,16 @@ def _saved_bundle(study: StudyData, config: Config, result: FitResult, folder: P
         quality=_quality(study, config) if keep else None,
         **_served(config),
     )
-    save_bundle(folder / registry.BUNDLE, result.network, spec)
-    return load_bundle(folder / registry.BUNDLE)
+    return save_bundle(folder / registry.BUNDLE, result.network, spec)
 
 
-def _calibrated(run: runs.Run, bundle: Bundle, calibrator: Calibrator, folder: Path) -> Bundle:
-    """The bundle with what makes its answers hold, in the work folder, too."""
+def _calibrated(run: runs.Run, calibrator: Calibrator, folder: Path) -> ModelSpec:
+    """Add to the bundle in the work folder what makes its answers hold."""
+    bundle = load_bundle(folder / registry.BUNDLE)
     found = calibrator.calibrate(bundle)
     run.metrics({"calibration/temperature": found.temperature})
     say(f"  calibrated on {found.cases}: temperature {found.temperature:.2f}")
-    spec = save_bundle(folder / registry.BUNDLE, bundle.network, replace(bundle.spec, calibration=found))
-    return replace(bundle, spec=spec)
+    return save_bundle(folder / registry.BUNDLE, bundle.network, replace(bundle.spec, calibration=found))
 
 
 def _quality(study: StudyData, config: Config) -> QualityReference | None:
@@ -263,36 +246,3 @@ def _log_model(run: runs.Run, study: StudyData, arm: str, config: Config, folder
     model_id = registry.log_model(run, folder / registry.BUNDLE, arm, encode_png(example))
     run.tags({"eusml.model_id": model_id})
     return model_id
-
-
-def _finished_fit(folder: Path) -> FitResult | None:
-    """The end of a training that an earlier start did not live to record, or recorded to be served otherwise."""
-    try:
-        bundle = load_bundle(folder / registry.BUNDLE)
-        history = read_csv(folder / _CURVES)
-    except (CheckpointError, OSError, ValueError):
-        return None
-    rows = tuple(EpochResult(**{str(k): v for k, v in row.items()}) for row in history.to_dict("records"))
-    return FitResult(bundle.network, Normalisation(bundle.spec.mean, bundle.spec.std), rows, resumed_after=0)
-
-
-def _reuse(finished: FinishedRun, arm: str, settings: TrainConfig, folder: Path) -> TrainedModel | None:
-    """The model from the work folder or else from the store; None when neither is sound."""
-    model_id, expected = finished.tags.get("eusml.model_id"), finished.tags.get(_ANSWERS)
-    if expected is None:
-        return None
-    places: list[Callable[[], Path]] = [lambda: folder / registry.BUNDLE]
-    if model_id is not None:
-        places.append(lambda: registry.fetch_bundle(model_id, folder / "fetched"))
-    try:
-        history = read_csv(runs.fetch(finished.run_id, _CURVES, folder / "fetched"))
-    except TrackingError:
-        return None
-    for place in places:
-        try:
-            bundle = load_bundle(place())
-        except (CheckpointError, TrackingError):
-            continue
-        if bundle.spec.digest == expected:
-            return TrainedModel(arm, bundle, finished.run_id, model_id, settings, history)
-    return None

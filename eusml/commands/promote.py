@@ -104,7 +104,7 @@ def promote(job: Job, study: StudyData, evaluations: Sequence[Evaluation]) -> Pr
 
 def _promote(job: Job, run: runs.Run, study: StudyData, evaluations: Sequence[Evaluation]) -> Promotion:
     settings = job.config.promote
-    choice = gate.choose([_evidence(e) for e in evaluations if e.model.bundle.spec.arch == settings.arch], settings.arm)
+    choice = gate.choose([_evidence(e) for e in evaluations if e.model.spec.arch == settings.arch], settings.arm)
     arms = [look_at(evaluation) for evaluation in evaluations]
     if not settings.dry_run:
         arms = [_registered(job, run, study, arm) for arm in arms]
@@ -155,7 +155,7 @@ def _registered(job: Job, run: runs.Run, study: StudyData, arm: Candidate) -> Ca
     """One arm in the registry, whose history begins with it."""
     synthetic = registry.is_synthetic_name(arm.name)
     marks = {runs.SYNTHETIC: str(synthetic).lower()}
-    alias, spec = job.config.promote.alias, arm.evaluation.model.bundle.spec
+    alias, spec = job.config.promote.alias, arm.evaluation.model.spec
     description = model_page(spec.arch, spec.positive_class, spec.negative_class, alias, synthetic=synthetic)
     known = history.begin(arm.name, alias, run.experiment_id, marks, description)
     arm = register(job, run, study, arm)

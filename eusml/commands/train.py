@@ -2,9 +2,10 @@
 
 from eusml.commands.calibrate import calibrator
 from eusml.commands.data import StudyData, study_data
-from eusml.commands.fitted import TrainedModel, fitted_model
+from eusml.commands.fitted import fitted_model
 from eusml.commands.job import Job, open_job
 from eusml.commands.terminal import say
+from eusml.commands.trained import TrainedModel
 from eusml.commands.tune import settled
 from eusml.commands.turns import say_of_unlearnt_turns
 from eusml.config import Config, flatten

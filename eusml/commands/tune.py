@@ -19,9 +19,8 @@ from eusml.data.manifest import table_digest
 from eusml.data.split import inner_folds
 from eusml.digests import code_digest, fingerprint
 from eusml.errors import TrackingError
-from eusml.evaluation import report
 from eusml.learning.tuning.objective import InnerFolds, TrainingCases
-from eusml.learning.tuning.page import study_page, summary
+from eusml.learning.tuning.page import study_page
 from eusml.learning.tuning.study import TrialRecord, Tuning, open_tuning
 from eusml.tracking import runs, trials
 from eusml.tracking.lookup import FinishedRun, find_finished
@@ -175,18 +174,20 @@ def _finish(found: RecordedStudy, study: StudyData, key: str, worker: Worker) ->
     while not (mine or gone) and tuning.recall(_RECORDED) != done and time.monotonic() - began < _WAIT_S:
         time.sleep(_POLL_S)
     if not mine and tuning.recall(_RECORDED) == done:
-        say(f"  {summary(tuning)} Another worker recorded the study in run {found.run.run_id}")
+        say(f"  {tuning.summary()} Another worker recorded the study in run {found.run.run_id}")
         return
     _record(found, study, records, key)
     tuning.note(_RECORDED, done)
 
 
 def _record(found: RecordedStudy, study: StudyData, records: list[TrialRecord], key: str) -> None:
+    from eusml.evaluation import report  # late: scipy stands behind it, and few starts record a study
+
     tuning, run, synthetic = found.tuning, found.run, study.prepared.manifest.synthetic
     trials.complete_trials(run, records, found.tags)
     best = tuning.best()
     metric = tuning.config.tune.metric
-    note = report.tuning_note(trial_table(records), summary(tuning), metric, synthetic=synthetic)
+    note = report.tuning_note(trial_table(records), tuning.summary(), metric, synthetic=synthetic)
     run.table(trial_table(records), "trials.csv")
     run.text(study_page(tuning, synthetic=synthetic), "study.html")
     run.json({"trial": best.number, "settings": best.settings, metric: best.value}, _BEST)
@@ -201,7 +202,9 @@ def _record(found: RecordedStudy, study: StudyData, records: list[TrialRecord], 
     trials.end_study_run(run)
     default = next((r.value for r in records if r.is_default and r.value is not None), None)
     gain = f"; as it stood {default:.4f}" if default is not None else ""
-    say(f"  {summary(tuning)} Best is trial {best.number}, {metric} {best.value:.4f}{gain}; no reported case took part")
+    say(
+        f"  {tuning.summary()} Best is trial {best.number}, {metric} {best.value:.4f}{gain}; no reported case took part"
+    )
 
 
 def trial_table(records: list[TrialRecord]) -> pd.DataFrame:

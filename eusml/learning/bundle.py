@@ -113,6 +113,26 @@ def load_bundle(folder: Path) -> Bundle:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    spec, data = _read_checked(folder)
+    with torch.device("meta"):  # no numbers are drawn for weights that are about to be replaced
+        network = empty_network(spec.arch, spec.channels)
+    try:
+        network.load_state_dict(load(data), assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise CheckpointError(f"model weights {folder / WEIGHTS_FILE} do not fit a {spec.arch}: {error}") from None
+    return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
+
+
+def load_spec(folder: Path) -> ModelSpec:
+    """The description alone, of weights that were checked against their SHA-256.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+    return _read_checked(folder)[0]
+
+
+def _read_checked(folder: Path) -> tuple[ModelSpec, bytes]:
     spec = _read_spec(folder / SPEC_FILE)
     path = folder / WEIGHTS_FILE
     try:
@@ -122,12 +142,7 @@ def load_bundle(folder: Path) -> Bundle:
     found = hashlib.sha256(data).hexdigest()
     if found != spec.weights_sha256:
         raise CheckpointError(f"model weights {path} are damaged: SHA-256 is {found}, expected {spec.weights_sha256}")
-    network = empty_network(spec.arch, spec.channels)
-    try:
-        network.load_state_dict(load(data))
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"model weights {path} do not fit a {spec.arch}: {error}") from None
-    return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
+    return spec, data
 
 
 def _read_spec(path: Path) -> ModelSpec:

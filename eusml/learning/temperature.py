@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
 _LEAST, _MOST = 0.1, 10.0
@@ -59,6 +58,8 @@ def calibrate(y_true: npt.NDArray[np.int64], y_score: Floats, cases: str) -> Cal
 
 def fit_temperature(y_true: npt.NDArray[np.int64], y_score: Floats) -> float:
     """The temperature of least log loss, 0.1 to 10; arguments as of `calibrate`."""
+    from scipy.optimize import minimize_scalar  # late: a quarter of a second, which a model taken over does not need
+
     logits = logit(np.clip(y_score, _NEVER_SURE, 1 - _NEVER_SURE)) * np.where(y_true == 1, 1.0, -1.0)
 
     def log_loss(log_temperature: float) -> float:

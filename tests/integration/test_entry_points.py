@@ -54,7 +54,7 @@ def test_main_leaves_one_child_per_stage_and_model(finished: Place, children: di
     for run in [parent, *children.values()]:
         assert run.data.tags["eusml.synthetic"] == "true"
         assert run.data.tags["eusml.data_source"] == "phantom study"
-    assert parent.data.params["cfg.train.batch_size"] == "8"
+    assert parent.data.params["cfg.train.batch_size"] == "16"
     assert "train resnet34" in parent.data.tags["mlflow.note.content"]
     assert "work_dir" in artifact(finished, parent, "config.yaml").read_text()
 
@@ -169,14 +169,23 @@ def test_each_stage_alone_reuses_what_main_made(entry: str, finished: Place) -> 
     assert newest.data.tags["eusml.stage"] == entry
 
 
+def test_a_training_that_is_taken_over_needs_no_network(finished: Place) -> None:
+    heavy = "('torchvision', 'torch._dynamo', 'matplotlib', 'scipy.stats')"
+    code = "import sys; from eusml.__main__ import main; status = main(sys.argv[1:]); "
+    code += f"print(status, [name for name in {heavy} if name in sys.modules])"
+    done = finished.run("python", "-c", code, "train", "--experiment", str(finished.experiment))
+    assert "[train resnet34] reused" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
 def test_what_changes_no_weight_is_recorded_anew_without_training(finished: Place) -> None:
-    log = mlflow_run(finished, "evaluate", "evaluate.views=4")
+    log = finished.told("evaluate", "--evaluate.views", "4")
     assert "the weights are those that an earlier start of the same training left" in log
     versions = [run.data.tags["eusml.weights_sha256"] for run in runs_of(finished, "tags.`eusml.stage` = 'train'")
                 if "eusml.reused_run" not in run.data.tags]  # fmt: skip
     assert versions[-1] == versions[0]
     # The work folder now holds the model of four views; that of one view is still to be had from the store.
-    log = mlflow_run(finished, "evaluate")
+    log = finished.told("evaluate")
     assert "[train resnet34] reused" in log
     assert "[evaluate resnet34] reused" in log
 
@@ -216,7 +225,7 @@ def test_a_study_has_a_run_and_one_below_it_for_every_trial_and_a_second_start_a
     assert table["objective"].idxmin() == best["trial"]
     assert "plotly" in artifact(finished, study, "study.html").read_text()
 
-    again = mlflow_run(finished, "tune", *words)
+    again = finished.told("tune", *(part for name, value in TUNE.items() for part in (f"--{name}", value)))
     assert f"has its 3 trials in run {study.info.run_id}" in again
     assert len(runs_of(finished, "tags.`eusml.stage` = 'trial'")) == 3
 

@@ -30,7 +30,7 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
     marks = " SYNTHETIC images: nothing here is about patients." if synthetic else ""
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p>{html.escape(summary(tuning))}{marks} The figures are of the inner folds of the training "
+        f"<p>{html.escape(tuning.summary())}{marks} The figures are of the inner folds of the training "
         "partition; no reported case took part.</p>",
     ]
     script: str | bool = True  # plotly's own code, once per page
@@ -48,15 +48,6 @@ def study_page(tuning: Tuning, *, synthetic: bool) -> str:
         script = False
     head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>body {{font-family: sans-serif}}</style>'
     return f"<!doctype html>\n<html><head>{head}</head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
-
-
-def summary(tuning: Tuning) -> str:
-    """How many configurations were tried, and what became of them."""
-    states = [record.state for record in tuning.records()]
-    counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
-    detail = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    total = sum(counts.values())
-    return f"{total} configuration{' was' if total == 1 else 's were'} tried ({detail})."
 
 
 def _importances(study: optuna.Study, metric: str) -> Any:

@@ -100,6 +100,14 @@ class Tuning:
             raise TuningError("\n".join([f"no trial of the study {self.name!r} was finished", *errors[-3:]]))
         return min(complete, key=lambda record: (self._sign * _number(record.value), record.number))
 
+    def summary(self) -> str:
+        """How many configurations were tried, and what became of them."""
+        states = [record.state for record in self.records()]
+        counts = {state: states.count(state) for state in ("complete", "pruned", "failed")}
+        detail = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        total = sum(counts.values())
+        return f"{total} configuration{' was' if total == 1 else 's were'} tried ({detail})."
+
     @property
     def _sign(self) -> int:
         """What makes a loss of the objective, and of a loss what Optuna's pruners take for one."""
