@@ -1,6 +1,5 @@
-"""Runs, registry and the served model against a real sqlite store."""
+"""Runs, and how finished ones are found again, against a real sqlite store."""
 
-import base64
 import json
 import time
 from dataclasses import replace
@@ -8,41 +7,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pandas as pd
 import pytest
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from eusml.data.images import Preparation, encode_png, prepare_image
-from eusml.errors import PromotionError, TrackingError
-from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
-from eusml.learning.model import build_network
+from eusml.errors import TrackingError
 from eusml.learning.tuning.study import TrialRecord
-from eusml.tracking import history, registry, runs, store, trials, versions
+from eusml.tracking import runs, trials
 from eusml.tracking.lookup import find_finished, finished_below
 from eusml.workers import working
-from tests.conftest import two_classes
-from tests.dicom_files import dataset, written
 
 TAGS = {"eusml.stage": "train"}
-QUIET = "MLFLOW_DISABLE_TELEMETRY=true"
 HERE = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("trained") / registry.BUNDLE
-    spec = ModelSpec("resnet34", 1, (0.4,), (0.2,), Preparation(32, 0.15), "GIST", "leiomyoma", 0.5, 1, synthetic=True)
-    save_bundle(folder, build_network("resnet34", "none", zero_init_residual=False, seed=0).eval(), spec)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def logged(store_folder: Path, bundle: Path) -> str:
-    with runs.entry_run("train", TAGS, HERE) as run:
-        return registry.log_model(run, bundle, "resnet34", encode_png(two_classes(1, 40, 0)[0][0]))
 
 
 def test_what_is_logged_is_read_back(store_folder: Path) -> None:
@@ -233,92 +211,3 @@ def test_a_store_that_fails_while_a_job_runs_is_said(store_folder: Path) -> None
 
     with pytest.raises(TrackingError, match="failed: gone"):
         fail()
-
-
-def test_an_experiment_that_another_process_makes_meanwhile_is_used(
-    store_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "raced")
-    real, made = MlflowClient.get_experiment_by_name, []
-
-    def too_early(self: MlflowClient, name: str) -> object:
-        found = real(self, name)
-        if not made:
-            made.append(self.create_experiment(name, artifact_location=str(store_folder / "raced")))
-        return found
-
-    monkeypatch.setattr(MlflowClient, "get_experiment_by_name", too_early)
-    assert store.experiment_id() == made[0]
-    assert store.experiment_id() == made[0]
-
-
-def test_an_absent_server_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: "http://127.0.0.1:9")
-    with pytest.raises(TrackingError, match=r"no MLflow tracking server answers at http://127\.0\.0\.1:9"):
-        store.connect()
-
-
-def test_logged_model_holds_no_pickle_and_its_own_code(logged: str, store_folder: Path) -> None:
-    folder = Path(mlflow.artifacts.download_artifacts(f"models:/{logged}", dst_path=str(store_folder / "model")))
-    files = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    assert "artifacts/bundle/weights.safetensors" in files
-    assert "code/eusml/tracking/served_model.py" in files
-    assert not [file for file in files if file.endswith((".pkl", ".pt", ".pth", ".pyc"))]
-    requirements = (folder / "requirements.txt").read_text()
-    assert "torch==" in requirements
-
-
-def test_registered_and_answering(logged: str, bundle: Path, store_folder: Path) -> None:
-    name = registry.registered_name("resnet34", synthetic=True)
-    assert name == "eusml-phantom-resnet34"
-    assert registry.registered_name("resnet50", synthetic=False) == "eusml-resnet50"
-    assert registry.is_synthetic_name(name)
-    assert not registry.is_synthetic_name("eusml-resnet50")
-    trained_on = pd.DataFrame({"case_id": ["a"], "patient_id": ["a"], "pixels_sha256": ["a"]})
-    with runs.entry_run("promote", {}, HERE) as run:
-        history.begin(name, "champion", run.experiment_id, {}, "text")
-        model = versions.inspect(logged, load_bundle(bundle).spec.weights_sha256)
-        version = versions.register(run, model, name, "resnet34", {"eusml.synthetic": "true"}, trained_on)
-    versions.set_alias(version, "champion")
-
-    model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
-    images, _ = two_classes(3, 40, seed=1)
-    rows = pd.DataFrame({"image": [base64.b64encode(encode_png(image)).decode() for image in images]})
-    answer = pd.DataFrame(model.predict(rows))
-    prepared = [prepare_image(image, None, size_px=32, margin_frac=0.15, name="") for image in images]
-    expected = [load_bundle(bundle).scores(image[None])[0] for image in prepared]
-    assert answer["probability"].tolist() == expected
-    assert set(answer["model"]) == {"eusml-phantom-resnet34"}
-    assert set(answer["version"]) == {"1"}
-    assert answer["label"].tolist() == ["GIST" if p >= 0.5 else "leiomyoma" for p in expected]
-    assert answer["synthetic"].all()
-    assert answer["notice"].str.contains("SYNTHETIC").all()
-
-    dicom = [base64.b64encode(written(dataset(image))).decode() for image in images]
-    assert [row["probability"] for row in model.predict(pd.DataFrame({"image": dicom}))] == expected
-
-    boxed = rows.assign(box=[[4.0, 4.0, 20.0, 20.0]] * len(rows))
-    cut = prepare_image(images[0], (4, 4, 20, 20), size_px=32, margin_frac=0.15, name="")
-    assert model.predict(boxed)[0]["probability"] == load_bundle(bundle).scores(cut[None])[0]
-
-
-def test_a_model_whose_weights_were_exchanged_is_not_registered(logged: str) -> None:
-    with pytest.raises(PromotionError, match="the evaluated one had others"):
-        versions.inspect(logged, "0" * 64)
-
-
-def test_commands_for_the_next_step(store_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("UV", raising=False)
-    command = store.serve_command("models:/m@champion")
-    assert command.startswith(
-        f"MLFLOW_TRACKING_URI=sqlite:///{store_folder}/mlflow.db {QUIET} mlflow models serve -m models:/m@champion"
-    )
-    assert store.ui_command() == f"{QUIET} mlflow ui --backend-store-uri sqlite:///{store_folder}/mlflow.db"
-    monkeypatch.chdir(store_folder)
-    assert store.serve_command("models:/m@champion").startswith(f"{QUIET} mlflow models serve")
-    assert store.ui_command() == f"{QUIET} mlflow ui"
-    monkeypatch.setenv("UV", "/bin/uv")
-    assert store.ui_command() == f"{QUIET} uv run mlflow ui"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
-    assert store.ui_command() == "open http://127.0.0.1:5000"

@@ -27,6 +27,8 @@ TRAINED_ON = pd.DataFrame(
 )
 WEIGHTS = f"artifacts/{registry.BUNDLE}/weights.safetensors"
 FLIPS = 200
+LOADED = 40
+"""In how many of them a server is asked to load the model, too: both rest on one check."""
 
 
 def bundle(folder: Path, seed: int) -> Path:
@@ -52,9 +54,8 @@ def registered(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def stored(registered: RegisteredVersion) -> Path:
-    """Where the store keeps the model."""
-    model_id = MlflowClient().get_model_version(NAME, "1").source.removeprefix("models:/")
-    return Path(registry.location(model_id).removeprefix("file://"))
+    """Where the store keeps the model, in which MLflow has noted by what name it was fetched."""
+    return Path(mlflow.artifacts.download_artifacts(f"models:/{NAME}/1"))
 
 
 def test_a_version_carries_the_digest_of_its_files_and_its_run_their_list(registered: RegisteredVersion) -> None:
@@ -174,21 +175,22 @@ def test_single_bits_flipped_at_200_places_of_the_weights_are_all_refused(
     rng = np.random.default_rng(0)
     size = (stored / WEIGHTS).stat().st_size
     tags = registered.tags
-    refused = {"promote": 0, "load": 0}
+    ways: dict[str, Callable[[], object]] = {
+        "promote": lambda: integrity.check_files("it", stored, tags[FILES], {}),
+        "load": lambda: verified_version(stored),
+    }
+    refused = dict.fromkeys(ways, 0)
     with (stored / WEIGHTS).open("r+b") as file:
-        for place in rng.choice(size, FLIPS, replace=False):
+        for number, place in enumerate(rng.choice(size, FLIPS, replace=False)):
             bit = 1 << int(rng.integers(8))
             flip(file, int(place), bit)
-            for name, ask in {
-                "promote": lambda: integrity.check_files("it", stored, tags[FILES], {}),
-                "load": lambda: verified_version(stored),
-            }.items():
+            for name in ("promote", "load") if number < LOADED else ("promote",):
                 try:
-                    ask()
+                    ways[name]()
                 except CheckpointError:
                     refused[name] += 1
             flip(file, int(place), bit)
-    assert refused == {"promote": FLIPS, "load": FLIPS}
+    assert refused == {"promote": FLIPS, "load": LOADED}
     assert verified_version(stored) == (NAME, "1")
 
 
