@@ -1,5 +1,6 @@
 """What several tests share: small images that can be told apart, and settings that train in a second."""
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterator
@@ -19,8 +20,28 @@ from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
 
+
+def pytest_collection_finish() -> None:
+    """What all tests import is no garbage, and statsmodels, for one, looks for some among it at every call."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Else nanobind takes what is still there at the end for a leak of triton's."""
+    gc.unfreeze()
+
+
 settings.register_profile("untimed", deadline=None)  # a busy machine is no failure
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _waits_for_no_disk() -> Iterator[None]:
+    """Only a loss of power could show whether something lies on the disk, and a checkpoint takes half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Requests that break servers: what is sent, and what must come back from a served model.
 
-`tests/integration/test_hostile_requests.py` sends them all, `benchmarks/hostile_requests.py` makes a table of them.
+`tests/integration/test_serving_hostile.py` sends them all, `benchmarks/hostile_requests.py` makes a table of them.
 """
 
 import base64

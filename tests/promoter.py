@@ -1,9 +1,6 @@
-"""One of several processes that promote at once: `python -m tests.promoter NAME ROUNDS VERSION HOW [WAIT_FOR]`.
+"""One of several processes that promote at once."""
 
-It wants its own version to be champion, again and again. `HOW` is `locked`, or `bare` for a store that has no lock to
-offer. It prints a line for each entry that it wrote, and one for each time that somebody else was first.
-"""
-
+import os
 import sys
 import time
 from contextlib import nullcontext
@@ -14,12 +11,25 @@ from eusml.tracking import history, store
 ALIAS = "champion"
 
 
-def main(name: str, rounds: int, version: str, how: str, start: str) -> None:
+def promote(uri: str, name: str, rounds: int, version: str, how: str, start: Path, log: Path) -> None:
+    """Want one's own version to be champion, again and again.
+
+    Args:
+        uri: of the store.
+        name: of the registered model.
+        rounds: how often.
+        version: whose.
+        how: `locked`, or `bare` for a store that has no lock to offer.
+        start: file that is waited for.
+        log: gets a line for each entry that it wrote, and one for each time that somebody else was first.
+    """
+    sys.stdout = sys.stderr = log.open("w")
+    os.environ["MLFLOW_TRACKING_URI"] = uri
     if how == "bare":
         history.exclusive = nullcontext
     store.connect()
     print("ready", flush=True)
-    while not Path(start).exists():
+    while not start.exists():
         time.sleep(0.001)
     for number in range(rounds):
         while True:
@@ -31,7 +41,3 @@ def main(name: str, rounds: int, version: str, how: str, start: str) -> None:
                 print("wrote", entry.number, flush=True)
                 break
             print("lost", len(known.entries) + 1, flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5])

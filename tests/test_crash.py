@@ -17,11 +17,11 @@ def test_killed_anywhere_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     assert worker.returncode == 0, worker.stderr
     points = json.loads(worker.stdout)
     moments = Counter(point["moment"] for point in points)
-    assert len(points) >= 24
+    assert len(points) >= 18
     assert set(moments) == {"_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch"}
     for point in points:
         assert point["killed"] == 9, point
         assert point["ended"] == 0, point
         assert point["weights_equal"], point
         assert point["history_equal"], point
-        assert point["epochs"] == [1, 2, 3], point
+        assert point["epochs"] == [1, 2], point

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "data.image_size_px": "32", "data.phantom.gist_cases": "12", "data.phantom.leiomyoma_cases": "13",
-    "train.epochs": "2", "train.batch_size": "8", "train.threads": "1", "augment.operations": '["flip"]',
-    "tune.trials": "4", "tune.startup_trials": "2", "tune.folds": "2",
+    "train.epochs": "1", "train.batch_size": "8", "train.threads": "1", "augment.operations": '["flip"]',
+    "calibrate.folds": "2", "tune.trials": "3", "tune.startup_trials": "2", "tune.folds": "2",
     "tune.space": '{"train.lr": {"low": 1e-4, "high": 0.01, "log": true}, '
                   '"train.online.enabled": {"choices": [false, true]}}',
 }  # fmt: skip
@@ -54,8 +54,8 @@ def outcome(config: Config, *, poison: bool) -> tuple[object, ...]:
         model = train.trained_model(job, study, "resnet34", settings)
         table = tune.trial_table(tune.open_study(job, study, "resnet34", config).records())
     kept = table.drop(columns="seconds")
-    assert len(kept) == 4
-    return kept.to_csv(index=False), settings.train, model.bundle.spec.weights_sha256, model.history
+    assert len(kept) == 3
+    return kept.to_csv(index=False), settings.train, model.spec.weights_sha256, model.history
 
 
 def test_labels_of_reported_cases_change_no_trial_no_setting_and_no_weight(

@@ -1,18 +1,24 @@
 """A tiny study in a folder of its own, with a store of its own."""
 
 import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import pytest
 from filelock import FileLock
+
+from eusml.__main__ import main
 
 TINY = """
 name: tiny
@@ -20,7 +26,7 @@ work_dir: {work}
 data:
   image_size_px: 32
   phantom: {{gist_cases: 12, leiomyoma_cases: 13, selection_cases: 6, fresh_cases: 10}}
-train: {{epochs: {epochs}, batch_size: 8, checkpoint_every_s: 0.0, threads: 1, online: {{enabled: true}}}}
+train: {{epochs: {epochs}, batch_size: 16, checkpoint_every_s: 0.0, threads: 1, online: {{enabled: true}}}}
 arms:
   - {{name: resnet34, arch: resnet34}}
   - {{name: resnet50, arch: resnet50, epochs: 1}}
@@ -60,9 +66,26 @@ class Place:
         assert not check or done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done
 
-    def eusml(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """`python -m eusml …`."""
-        return self.run("python", "-m", "eusml", *words, check=check)
+    def ask(self, entry: str, *words: str) -> tuple[int, str]:
+        """Exit status of `python -m eusml ENTRY …` on the settings, and what it said.
+
+        In this process, which has imported everything already: a start of its own takes ten seconds.
+        """
+        said = io.StringIO()
+        turn = contextlib.nullcontext() if self.turns is None else FileLock(self.turns)
+        with turn, pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+            for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
+                patch.delenv(name, raising=False)
+                if name in self.environment:
+                    patch.setenv(name, self.environment[name])
+            code = main([entry, "--experiment", str(self.experiment), *words])
+        return code, said.getvalue()
+
+    def told(self, entry: str, *words: str) -> str:
+        """What `ask` said where nothing went wrong."""
+        code, said = self.ask(entry, *words)
+        assert code == 0, said[-3000:]
+        return said
 
     def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
         """The same, not waited for; what it says goes to the log."""
@@ -77,9 +100,20 @@ class Place:
             )
 
 
+@cache
+def _empty_store() -> bytes:
+    """A database with MLflow's tables, which take seconds to make."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "mlflow.db"
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+        return file.read_bytes()
+
+
 def make_place(folder: Path, *, epochs: int = 2) -> Place:
     """Settings, an empty store and an experiment in it."""
     uri = f"sqlite:///{folder}/mlflow.db"
+    if not (folder / "mlflow.db").exists():
+        (folder / "mlflow.db").write_bytes(_empty_store())
     (folder / "tiny.yaml").write_text(TINY.format(work=folder / "work", epochs=epochs))
     client = mlflow.MlflowClient(tracking_uri=uri)
     if client.get_experiment_by_name("tiny") is None:

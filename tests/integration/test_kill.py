@@ -11,7 +11,7 @@ from tests.integration.conftest import Place, kill_when, make_place
 from tests.test_seen import series
 
 pytestmark = pytest.mark.slow
-EPOCHS = 8
+EPOCHS = 4
 
 
 def weights_digest(place: Place) -> str:
@@ -23,14 +23,13 @@ def test_a_killed_job_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
     whole, killed = (make_place(tmp_path / name, epochs=EPOCHS) for name in ("whole", "killed"))
-    command = ("evaluate", "--train.offline", "false", "--train.online.enabled", "true", "--experiment")
-    whole.eusml(*command, str(whole.experiment))
+    settings = ("--train.offline", "false", "--train.online.enabled", "true")
+    whole.told("evaluate", *settings)
 
-    job = killed.start(*command, str(killed.experiment))
-    kill_when(job, lambda: list(killed.folder.glob("work/train/*/state.pt")))
+    command = ("evaluate", "--experiment", str(killed.experiment), *settings)
+    kill_when(killed.start(*command), lambda: list(killed.folder.glob("work/train/*/state.pt")))
 
-    done = killed.eusml(*command, str(killed.experiment))
-    assert "went on after epoch" in done.stdout
+    assert "went on after epoch" in killed.run("python", "-m", "eusml", *command).stdout
     assert weights_digest(killed) == weights_digest(whole)
     assert not list(killed.folder.glob("work/train/*/state.pt*"))
 

@@ -33,8 +33,11 @@ def nested_place(folder: Path) -> Place:
     return place
 
 
-def command(place: Place, entry: str = "main") -> list[str]:
-    return [entry, "--experiment", str(place.experiment), "--train.offline", "false"]
+SETTINGS = ("--train.offline", "false")
+
+
+def command(place: Place) -> list[str]:
+    return ["main", "--experiment", str(place.experiment), *SETTINGS]
 
 
 def results(place: Place) -> tuple[pd.DataFrame, dict[str, str], "mlflow.MlflowClient"]:
@@ -50,8 +53,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A cross-validation that nothing disturbed."""
     place = nested_place(tmp_path_factory.mktemp("nested") / "whole")
     # What is tuned beforehand, by any number of workers, `main` takes over.
-    assert "2 outer folds: every case is held out once" in place.eusml(*command(place, "tune")).stdout
-    said = place.eusml(*command(place)).stdout
+    assert "2 outer folds: every case is held out once" in place.told("tune", *SETTINGS)
+    said = place.told("main", *SETTINGS)
     assert all(f"[tune {name}] reused" in said for name in ("resnet34-1_1", "resnet34-1_2", "resnet34"))
     return place
 
@@ -77,7 +80,7 @@ def test_every_case_is_answered_once_and_the_model_says_how(whole: Place) -> Non
 def test_a_killed_cross_validation_goes_on_and_ends_with_the_same_answers(whole: Place, tmp_path: Path) -> None:
     killed = nested_place(tmp_path / "killed")
     kill_when(killed.start(*command(killed)), lambda: list(killed.folder.glob("work/train/*/bundle/model.json")))
-    again = killed.eusml(*command(killed)).stdout
+    again = killed.told("main", *SETTINGS)
     assert "[tune resnet34-1_1] reused" in again
     # Killed as it was recorded, or just after.
     assert "[train resnet34-1_1] reused" in again or "that an earlier start of the same training left" in again
@@ -108,7 +111,7 @@ def test_folds_made_at_once_answer_as_folds_made_in_turn_even_if_a_process_is_ki
 
 
 def test_a_cross_validation_is_told_in_chinese_alone(whole: Place, tmp_path: Path) -> None:
-    whole.eusml(*command(whole, "report"), "--report.language", "zh")
+    whole.told("report", *SETTINGS, "--report.language", "zh")
     page, names = read_page(whole, "tiny: report", tmp_path)
     assert english_words(page, names) == set()
     assert set(page.texts) == {"zh-Hans"}
@@ -118,14 +121,14 @@ def test_a_cross_validation_is_told_in_chinese_alone(whole: Place, tmp_path: Pat
 def test_a_stage_for_one_held_out_partition_is_refused(tmp_path: Path) -> None:
     place = nested_place(tmp_path / "here")
     for entry in ("evaluate", "promote"):
-        done = place.eusml(*command(place, entry), check=False)
-        assert done.returncode == 2
-        assert f"{entry} works on one held-out partition, and protocol.kind is nested_cv" in done.stderr
+        code, said = place.ask(entry, *SETTINGS)
+        assert code == 2
+        assert f"{entry} works on one held-out partition, and protocol.kind is nested_cv" in said
 
 
 def test_a_repeat_of_published_folds_is_refused(tmp_path: Path) -> None:
     place = nested_place(tmp_path / "here")
-    done = place.eusml(*command(place), "--split.published", "true", "--protocol.repeats", "2", check=False)
-    assert done.returncode == 2
-    assert "published folds are drawn once" in done.stderr
-    assert "Traceback" not in done.stderr
+    code, said = place.ask("main", *SETTINGS, "--split.published", "true", "--protocol.repeats", "2")
+    assert code == 2
+    assert "published folds are drawn once" in said
+    assert "Traceback" not in said

@@ -19,9 +19,8 @@ def recording_at(uri: str, folder: Path) -> Place:
 
 def test_a_job_records_into_postgresql_and_is_reused_from_there(postgresql: str, tmp_path: Path) -> None:
     place = recording_at(postgresql, tmp_path)
-    words = ("augment", "--experiment", str(place.experiment))
-    place.eusml(*words)
-    assert "[augment] reused" in place.eusml(*words).stdout
+    place.told("augment")
+    assert "[augment] reused" in place.told("augment")
     client = MlflowClient(tracking_uri=postgresql)
     found = client.search_runs(["0"], "tags.`eusml.stage` = 'data' and attributes.status = 'FINISHED'")
     assert [run.data.metrics["data/train_images"] for run in found] == [20.0]
@@ -29,7 +28,7 @@ def test_a_job_records_into_postgresql_and_is_reused_from_there(postgresql: str,
 
 def test_an_absent_database_is_said_at_once_and_its_password_is_not(tmp_path: Path) -> None:
     place = recording_at("postgresql://reader:secret@127.0.0.1:9/none", tmp_path)
-    done = place.eusml("data", "--experiment", str(place.experiment), check=False)
+    done = place.run("python", "-m", "eusml", "data", "--experiment", str(place.experiment), check=False)
     assert done.returncode == 2
     assert "postgresql://reader:***@127.0.0.1:9/none cannot be used" in done.stderr
     assert "secret" not in done.stderr

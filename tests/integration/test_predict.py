@@ -64,7 +64,7 @@ def test_a_folder_is_answered_file_by_file(finished: Place, tmp_path: Path) -> N
 def test_what_cannot_be_asked_is_said(finished: Place, tmp_path: Path, words: list[str], message: str) -> None:
     (tmp_path / "a.png").write_bytes(encode_png(speckled(0)))
     given = [word.format(folder=tmp_path) for word in words]
-    done = finished.eusml("predict", "--experiment", str(finished.experiment), *given, check=False)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    code, said = finished.ask("predict", *given)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said

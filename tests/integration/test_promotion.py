@@ -1,10 +1,8 @@
 """A champion's life on a tiny cohort: promoted, defended, displaced, rolled back; and what is refused on the way."""
 
 import hashlib
-import io
 import json
 import os
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from eusml.__main__ import main
 from tests.integration.conftest import Place, make_place
 
 pytestmark = pytest.mark.slow
@@ -30,7 +27,7 @@ class Registry:
     """Seeds, by AUROC on the cases that decide, lowest first."""
 
     def ask(self, entry: str, *words: str, code: int | None = 0) -> str:
-        found, said = ask(self.place, entry, *words)
+        found, said = self.place.ask(entry, *words)
         assert code is None or found == code, said[-3000:]
         return said
 
@@ -61,16 +58,6 @@ class Registry:
         return [rule["rule"] for rule in self.newest_decision(entry)["rules"] if not rule["passed"]]
 
 
-def ask(place: Place, entry: str, *words: str) -> tuple[int, str]:
-    """Exit status of `python -m eusml …` and what it said; in this process, which has imported everything already."""
-    said = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
-            patch.setenv(name, place.environment[name])
-        code = main([entry, "--experiment", str(place.experiment), *words])
-    return code, said.getvalue()
-
-
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     place = make_place(tmp_path_factory.mktemp("promotion"))
@@ -85,7 +72,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
 
 
 def _area(place: Place, client: MlflowClient, seed: int) -> float:
-    code, said = ask(place, "evaluate", "--train.seed", str(seed))
+    code, said = place.ask("evaluate", "--train.seed", str(seed))
     assert code == 0, said
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None

@@ -137,14 +137,13 @@ def test_a_request_that_is_none_gets_422_and_one_sentence(served: str, body: dic
 
 @pytest.mark.browser
 def test_a_person_sees_runs_and_result_table_in_the_ui(finished: Place, tmp_path: Path) -> None:
-
     client = mlflow.MlflowClient(tracking_uri=finished.environment["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("tiny")
     assert experiment is not None
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'evaluate resnet34'", max_results=1)
     port = free_port()
     with (
-        server(finished, port, "/health", "ui", "-p", str(port), "--backend-store-uri",
+        server(finished, port, "/health", "ui", "-p", str(port), "--workers", "1", "--backend-store-uri",
                finished.environment["MLFLOW_TRACKING_URI"]) as ui,
         chromium() as browser,
     ):  # fmt: skip

@@ -63,5 +63,4 @@ def test_workers_end_with_their_start_and_a_start_survives_a_worker(tmp_path: Pa
     check_study(trials, wanted=TRIALS, workers=2)
     check_store(place.environment["MLFLOW_TRACKING_URI"], experiment_id(place), trials)
     assert "2 workers, CPU threads of each: 1" in log.read_text()
-    again = place.eusml("tune", "--experiment", str(place.experiment), *words, "--train.offline", "false")
-    assert "reused: the study" in again.stdout
+    assert "reused: the study" in place.told("tune", *words, "--train.offline", "false")

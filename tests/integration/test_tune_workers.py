@@ -112,7 +112,7 @@ def test_four_workers_with_a_database_each_killed_once(postgresql: str, tmp_path
 
     storage = database(postgresql, "studies")
     # Folders of their own, as on four machines: only the database tells them of one another.
-    places = [tuning_place(tmp_path / f"machine{number}", trials=24) for number in range(4)]
+    places = [tuning_place(tmp_path / f"machine{number}", trials=12) for number in range(4)]
     for place in places:
         environment = dict(place.environment)
         environment.pop("MLFLOW_EXPERIMENT_NAME")
@@ -120,7 +120,7 @@ def test_four_workers_with_a_database_each_killed_once(postgresql: str, tmp_path
     kill_each_once(places, ["--tune.storage", storage], seed=1)
     opened = RDBStorage(storage, engine_kwargs={"poolclass": sqlalchemy.NullPool})
     trials = optuna.load_study(storage=opened, study_name="shared-resnet34").get_trials()
-    check_study(trials, wanted=24, workers=4)
+    check_study(trials, wanted=12, workers=4)
     check_store(postgresql, "0", trials)
 
 
@@ -135,10 +135,10 @@ def trials_in_the_journal_of(place: Place) -> Sequence[object]:
 
 
 def test_two_workers_with_a_journal_each_killed_once(tmp_path: Path) -> None:
-    place = tuning_place(tmp_path / "here", trials=12)
+    place = tuning_place(tmp_path / "here", trials=8)
     kill_each_once([place, place], [], seed=2)
     trials = trials_in_the_journal_of(place)
-    check_study(trials, wanted=12, workers=2)
+    check_study(trials, wanted=8, workers=2)
     uri = place.environment["MLFLOW_TRACKING_URI"]
     experiment = mlflow.MlflowClient(tracking_uri=uri).get_experiment_by_name("tiny")
     assert experiment is not None
