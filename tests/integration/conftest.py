@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -52,9 +51,12 @@ class Place:
         """The settings."""
         return self.folder / "tiny.yaml"
 
+    def _turn(self) -> contextlib.AbstractContextManager[object]:
+        return contextlib.nullcontext() if self.turns is None else FileLock(self.turns)
+
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command as a person would type it in the project's folder."""
-        with contextlib.nullcontext() if self.turns is None else FileLock(self.turns):
+        with self._turn():
             done = subprocess.run(
                 [str(BIN / words[0]), *words[1:]],
                 env=dict(self.environment),
@@ -72,8 +74,12 @@ class Place:
         In this process, which has imported everything already: a start of its own takes ten seconds.
         """
         said = io.StringIO()
-        turn = contextlib.nullcontext() if self.turns is None else FileLock(self.turns)
-        with turn, pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
+        with (
+            self._turn(),
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(said),
+            contextlib.redirect_stderr(said),
+        ):
             for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"):
                 patch.delenv(name, raising=False)
                 if name in self.environment:
