@@ -2,6 +2,7 @@
 
     uv run --with timm python -m benchmarks.time_to_quality choose ["eusml, 64 px, 32 a step"[=EPOCHS] …]
     uv run --with timm python -m benchmarks.time_to_quality measure "eusml, 64 px, 32 a step"=EPOCHS …
+    uv run --with timm python -m benchmarks.time_to_quality measure FOLDER "eusml, 64 px, 32 a step"=EPOCHS …
 
 Synthetic lesions, half of each class, from a folder of PNG files; contestants of `benchmarks/peers/` in their best
 setting for a CPU, each training a process of its own. `choose` looks, on lesions that are not measured later, for the
@@ -9,6 +10,9 @@ shortest training of each, from EPOCHS on, whose mean AUROC on held-out cases re
 schedule ends with the training, so a shorter one is another training. `measure` then trains five times, each time
 from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is not timed, and
 nothing is chosen by it.
+
+With a folder of real images, `measure` holds out one of five folds each time, copies of a picture kept together. All
+their trainings' lengths have to be fixed beforehand: there are no others to choose them by.
 """
 
 import json
@@ -25,18 +29,14 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torchvision import models
 
-from benchmarks.peers.images import write_images
+from benchmarks.peers.cohorts import Cohort, Folds, Phantom
 from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, rotated, train_into
 from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Work
 
 AIM = 0.90
-TRAINING, HELD_OUT = 400, 400
 CHOOSING_SEEDS, SEEDS = (100, 101), (0, 1, 2, 3, 4)
-HELD_OUT_SEED = 1000
-"""Added to a seed for the lesions that are held out from its training."""
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 """Epochs."""
-POSITIVE = "GIST"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Way:
 WAYS = {
     way.name: way
     for way in (
-        Way(Contestant(OURS, "ours_quick", OURS), 64, 32),
+        Way(Contestant(OURS, "ours_recipe", OURS), 64, 32),
         Way(CONTESTANTS["timm"], 64, 16),
         Way(CONTESTANTS["timm"], 64, 32),
         Way(CONTESTANTS["torchvision"], 64, 16),
@@ -67,29 +67,24 @@ WAYS = {
 of 32 are faster, and peers may have them, too."""
 
 
-def trained(way: Way, seed: int, epochs: int, folder: Path) -> tuple[Answer, float]:
-    """One training, and the AUROC of its network on the lesions that were held out from it."""
-    training, held_out = (
-        _images(folder, count, way.size_px, which)
-        for count, which in ((TRAINING, seed), (HELD_OUT, HELD_OUT_SEED + seed))
-    )
-    work = Work(str(training), "", "", way.size_px, way.batch, epochs, "best", None, 0.0, seed)
+def trained(way: Way, cohort: Cohort, seed: int, epochs: int, folder: Path) -> tuple[Answer, float]:
+    """One training, and the AUROC of its network on the cases that were held out from it."""
+    training, held_out = cohort.parts(folder, way.size_px, seed)
+    work = Work(
+        str(training), "", "", way.size_px, way.batch, epochs, "best", None, 0.0, seed,
+        cohort.rotation_deg, cohort.positive_class, cohort.recipe,
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         outcome = train_into(Path(name), Entry("resnet34", way.contestant, "best"), work)
         if isinstance(outcome, Failure):
             raise SystemExit(f"{way.name}: {outcome.message}")
-        return outcome, auroc(Path(name), outcome.channels, held_out)
+        return outcome, auroc(Path(name), outcome.channels, held_out, cohort.positive_class)
 
 
-def _images(folder: Path, count: int, size_px: int, seed: int) -> Path:
-    place = folder / f"{size_px}-{seed}"
-    return place / "classes" if place.exists() else write_images(place, count, size_px, seed)
-
-
-def auroc(trained_in: Path, channels: int, folder: Path) -> float:
+def auroc(trained_in: Path, channels: int, folder: Path, positive_class: str) -> float:
     """Of a contestant's weights on a folder of images, in fp32; all save a state that torchvision's network takes."""
     files = sorted(folder.glob("*/*.png"))
-    is_positive = np.array([file.parent.name == POSITIVE for file in files])
+    is_positive = np.array([file.parent.name == positive_class for file in files])
     grey = torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])[:, None]) / 255
     spec = trained_in / "model.json"
     if ours := spec.exists():
@@ -110,7 +105,7 @@ def auroc(trained_in: Path, channels: int, folder: Path) -> float:
     with torch.inference_mode():
         logits = torch.cat([network(batch) for batch in images.split(50)])
     # Peers number classes as their folders are sorted; for ours column 1 is the positive one.
-    column = 1 if ours else sorted({file.parent.name for file in files}).index(POSITIVE)
+    column = 1 if ours else sorted({file.parent.name for file in files}).index(positive_class)
     scores = (logits[:, column] - logits[:, 1 - column]).double()
     return float(roc_auc_score(is_positive, scores.numpy()))
 
@@ -119,7 +114,7 @@ def choose(lowest: dict[Way, int], folder: Path) -> None:
     """Print, for each, what the rungs of the ladder from its lowest on reach, up to the first that is high enough."""
     for way, first in lowest.items():
         for epochs in (rung for rung in LADDER if rung >= first):
-            reached = [trained(way, seed, epochs, folder)[1] for seed in CHOOSING_SEEDS]
+            reached = [trained(way, Phantom(), seed, epochs, folder)[1] for seed in CHOOSING_SEEDS]
             mean = statistics.mean(reached)
             each = ", ".join(f"{value:.3f}" for value in reached)
             print(f"{way.name}: {epochs} epochs, AUROC {each}: {mean:.3f}", flush=True)
@@ -127,12 +122,12 @@ def choose(lowest: dict[Way, int], folder: Path) -> None:
                 break
 
 
-def measure(budgets: dict[Way, int], folder: Path) -> None:
+def measure(cohort: Cohort, budgets: dict[Way, int], folder: Path) -> None:
     """Print the table."""
     found: dict[Way, list[tuple[Answer, float]]] = {way: [] for way in budgets}
     for number, seed in enumerate(SEEDS):
         for way in rotated(list(budgets), number):
-            answer, reached = trained(way, seed, budgets[way], folder)
+            answer, reached = trained(way, cohort, seed, budgets[way], folder)
             found[way].append((answer, reached))
             print(f"seed {seed}, {way.name}: {answer.seconds:.1f} s, AUROC {reached:.3f}", file=sys.stderr, flush=True)
     ours = next((way for way in budgets if way.contestant.name == OURS), None)
@@ -153,15 +148,23 @@ def measure(budgets: dict[Way, int], folder: Path) -> None:
 
 def main(words: Sequence[str]) -> None:
     """`choose`, all of them or those named; or `measure`, each with its epochs."""
-    if not words or words[0] not in ("choose", "measure"):
-        raise SystemExit(__doc__)
-    parts = [word.partition("=") for word in words[1:]]
-    with tempfile.TemporaryDirectory() as folder:
-        if words[0] == "choose":
-            lowest = {WAYS[name]: int(epochs or LADDER[0]) for name, _, epochs in parts}
-            choose(lowest or dict.fromkeys(WAYS.values(), LADDER[0]), Path(folder))
-        else:
-            measure({WAYS[name]: int(epochs) for name, _, epochs in parts}, Path(folder))
+    match list(words):
+        case ["choose", *ways]:
+            with tempfile.TemporaryDirectory() as folder:
+                choose(_epochs(ways, str(LADDER[0])) or dict.fromkeys(WAYS.values(), LADDER[0]), Path(folder))
+        case ["measure", path, *ways] if Path(path).is_dir():
+            with tempfile.TemporaryDirectory() as folder:
+                measure(Folds(Path(path)), _epochs(ways), Path(folder))
+        case ["measure", *ways]:
+            with tempfile.TemporaryDirectory() as folder:
+                measure(Phantom(), _epochs(ways), Path(folder))
+        case _:
+            raise SystemExit(__doc__)
+
+
+def _epochs(ways: Sequence[str], default: str = "") -> dict[Way, int]:
+    parts = [way.partition("=") for way in ways]
+    return {WAYS[name]: int(epochs or default) for name, _, epochs in parts}
 
 
 if __name__ == "__main__":

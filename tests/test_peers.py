@@ -10,6 +10,7 @@ from PIL import Image
 
 from benchmarks.peers import __main__ as driver
 from benchmarks.peers import measuring, work
+from benchmarks.peers.cohorts import Folds
 from benchmarks.peers.images import write_images
 from benchmarks.peers.measuring import CONTESTANTS, OURS, Contestant, Entry, Failure, in_turns
 from benchmarks.peers.ours import settings_of
@@ -31,7 +32,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
 
 
-def test_peers_are_given_the_work_that_our_defaults_are():
+def test_peers_are_given_the_work_that_our_defaults_are(monkeypatch: pytest.MonkeyPatch):
     online, ours = OnlineConfig(enabled=True), TrainConfig()
     assert settings_of(WORK).online == online
     assert (work.ROTATION_DEG, work.SCALE_FRAC, work.SHIFT_FRAC, work.GAMMA_FRAC) == (
@@ -43,7 +44,9 @@ def test_peers_are_given_the_work_that_our_defaults_are():
     assert (work.START_DIVISOR, work.FINAL_DIVISOR) == (_ONECYCLE_START_DIVISOR, _FINAL_DIVISOR)
     assert (ours.optimizer, ours.schedule, ours.label_smoothing, ours.dropout) == ("adamw", "onecycle", 0.0, 0.0)
     assert settings_of(WORK).precision == "fp32"
-    assert settings_of(replace(WORK, setting="best")).precision == "bf16"
+    for has_bf16, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(work, "cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
+        assert settings_of(replace(WORK, setting="best")).precision == precision
 
 
 def test_images_are_grey_of_one_size_and_half_of_each_class(tmp_path: Path):
@@ -54,6 +57,17 @@ def test_images_are_grey_of_one_size_and_half_of_each_class(tmp_path: Path):
         with Image.open(file) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "L", (32, 32))
             assert np.asarray(image).std() > 0
+
+
+def test_every_image_of_a_folder_is_held_out_by_one_fold_and_trained_on_in_the_others(tmp_path: Path):
+    images = write_images(tmp_path / "lesions", 12, 48)
+    cohort = Folds(images, folds=3, positive_class="GIST")
+    parts = [cohort.parts(tmp_path / "folds", 32, fold) for fold in range(3)]
+    found = [[{file.name for file in part.glob("*/*.png")} for part in pair] for pair in parts]
+    assert all(len(training) == 8 and len(held_out) == 4 and not training & held_out for training, held_out in found)
+    assert set.union(*(held_out for _, held_out in found)) == {f"{row:06}.png" for row in range(12)}
+    with Image.open(next(parts[0][0].glob("GIST/*.png"))) as image:
+        assert (image.mode, image.size) == ("L", (32, 32))
 
 
 def test_the_first_epoch_is_not_in_the_rate(monkeypatch: pytest.MonkeyPatch):
@@ -149,7 +163,7 @@ def test_ours_and_torchvision_train(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     printed = capsys.readouterr()
     _, plain, ours, absent = rows(printed.out)
     assert (plain[1], plain[3], ours[1], ours[3]) == ("torchvision", "3", f"**{OURS}**", "1"), printed.err
-    assert ours[2] == "best: bf16"
+    assert ours[2] == f"best: {'bf16' if work.cpu_has_bf16() else 'fp32'}"
     assert absent[2] == "best: not installed"
     assert "32 px, batch 4, 16 images, 2 epochs, rounds: 1" in printed.out
     answers = [Answer(**json.loads(line.split(": ", 1)[1])) for line in printed.err.splitlines()]

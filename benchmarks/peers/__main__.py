@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.peers.images import write_images
 from benchmarks.peers.measuring import CONTESTANTS, Entry, Failure, Outcome, in_turns, train_once
 from benchmarks.peers.table import table
-from benchmarks.peers.work import SETTINGS, Work, cores
+from benchmarks.peers.work import SETTINGS, Work, cores, cpu_has_bf16
 
 ARCHS = ("resnet34", "resnet50")
 LIBRARIES = ("torch", "torchvision", "timm", "lightning", "fastai")
@@ -72,8 +72,7 @@ def _version(library: str) -> str:
 def _cpu() -> str:
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return f"{models[0] if models else 'unknown CPU'} {'with' if 'avx512_bf16' in flags else 'without'} bf16"
+    return f"{models[0] if models else 'unknown CPU'} {'with' if cpu_has_bf16() else 'without'} bf16"
 
 
 def _say(text: str) -> None:

@@ -53,7 +53,6 @@ from benchmarks.peers.work import (
     GREY_MEAN,
     GREY_STD,
     LEARNING_RATE,
-    ROTATION_DEG,
     SCALE_FRAC,
     SHIFT_FRAC,
     START_DIVISOR,
@@ -122,7 +121,7 @@ class Notes(Callback):
 def data_loaders(work: Work, workers: int) -> DataLoaders:
     """All images for training; fastai wants a validation set, which is empty."""
     affine = [
-        Rotate(ROTATION_DEG, p=1.0),
+        Rotate(work.rotation_deg, p=1.0),
         Flip(),
         Zoom(1 - SCALE_FRAC, 1 + SCALE_FRAC, p=1.0),
         AffineCoordTfm(aff_fs=shift_matrix),
@@ -149,7 +148,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         network,
         loss_func=CrossEntropyLossFlat(),
         opt_func=fused if work.best else Adam,
-        cbs=[Notes(record), *([ChannelsLast(), Bf16OnCpu()] if work.best else [])],
+        cbs=[Notes(record), *([ChannelsLast()] if work.best else []), *([Bf16OnCpu()] if work.bf16 else [])],
     )
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(

@@ -58,7 +58,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         module.to(memory_format=torch.channels_last)
     trainer = Trainer(
         accelerator="cpu",
-        precision="bf16-mixed" if work.best else "32-true",
+        precision="bf16-mixed" if work.bf16 else "32-true",
         max_epochs=work.epochs,
         logger=False,
         enable_checkpointing=False,

@@ -1,6 +1,6 @@
 """Ours: the same files through our decoder, then `fit` with on-line augmentation, as `eusml train` does.
 
-Default is `train.precision=fp32`, best is `bf16`, which `auto` takes on a CPU that has it; all else stands as it is.
+Default is `train.precision=fp32`, best is `auto`, which takes bf16 on a CPU that has it; all else stands as it is.
 """
 
 from pathlib import Path
@@ -26,7 +26,7 @@ def settings_of(work: Work) -> TrainConfig:
         weight_decay=WEIGHT_DECAY,
         offline=False,
         online=OnlineConfig(enabled=True),
-        precision="bf16" if work.best else "fp32",
+        precision="bf16" if work.bf16 else "fp32",
         device="cpu",
         seed=work.seed,
     )
@@ -43,7 +43,8 @@ def train_and_save(work: Work, record: Record, settings: TrainConfig) -> tuple[i
     preparation = Preparation(work.size_px, data.roi_margin_frac)
     files = sorted(Path(work.folder).glob("*/*.png"))
     decoded = [prepare(file.read_bytes(), None, preparation, str(file)) for file in files]
-    y_true = np.array([file.parent.name == data.positive_class for file in files], dtype=np.int64)
+    y_true = np.array([file.parent.name == work.positive_class for file in files], dtype=np.int64)
+    (negative_class,) = {file.parent.name for file in files} - {work.positive_class}
     images = len(files)
 
     def on_epoch(result: EpochResult) -> None:
@@ -52,7 +53,7 @@ def train_and_save(work: Work, record: Record, settings: TrainConfig) -> tuple[i
 
     result = fit(LabelledImages(np.stack(decoded), y_true), None, settings, job="", on_epoch=on_epoch)
     folder, (mean, std) = Path(work.weights).parent, (result.normalisation.mean, result.normalisation.std)
-    classes = data.positive_class, "leiomyoma"
+    classes = work.positive_class, negative_class
     spec = ModelSpec(work.arch, len(mean), mean, std, preparation, *classes, 0.5, 1, synthetic=True)
     save_bundle(folder, result.network, spec)
     (folder / WEIGHTS_FILE).rename(work.weights)

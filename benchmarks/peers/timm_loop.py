@@ -46,7 +46,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
     optimizer = create_optimizer_v2(
         model, "adamw", lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, **({"fused": True} if work.best else {})
     )
-    amp_autocast = functools.partial(torch.autocast, "cpu", torch.bfloat16) if work.best else contextlib.nullcontext
+    amp_autocast = functools.partial(torch.autocast, "cpu", torch.bfloat16) if work.bf16 else contextlib.nullcontext
     loader = create_loader(
         create_dataset("", root=work.folder, split="train", is_training=True, input_img_mode="L"),
         input_size=(1, work.size_px, work.size_px),
@@ -57,7 +57,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         num_workers=workers,
         device=device,
     )
-    loader.dataset.transform = Compose([*operations(), MaybePILToTensor()])
+    loader.dataset.transform = Compose([*operations(work.rotation_deg), MaybePILToTensor()])
     schedule, epochs = create_scheduler_v2(
         optimizer,
         "cosine",

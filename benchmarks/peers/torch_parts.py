@@ -20,7 +20,6 @@ from benchmarks.peers.work import (
     LEARNING_RATE,
     RGB_MEAN,
     RGB_STD,
-    ROTATION_DEG,
     SCALE_FRAC,
     SHIFT_FRAC,
     START_DIVISOR,
@@ -43,12 +42,12 @@ class RandomGamma(v2.Transform):
         return v2.functional.adjust_gamma(inpt, params["gamma"])
 
 
-def operations() -> list[nn.Module]:
+def operations(rotation_deg: float) -> list[nn.Module]:
     """Flip; rotation, zoom and shift in one resampling; gamma."""
     return [
         v2.RandomHorizontalFlip(),
         v2.RandomAffine(
-            ROTATION_DEG,
+            rotation_deg,
             translate=(SHIFT_FRAC, SHIFT_FRAC),
             scale=(1 - SCALE_FRAC, 1 + SCALE_FRAC),
             interpolation=v2.InterpolationMode.BILINEAR,
@@ -60,7 +59,7 @@ def operations() -> list[nn.Module]:
 def image_folder(work: Work) -> ImageFolder:
     """The folder as torchvision reads it, three channels, augmented and normalised."""
     ending = [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(RGB_MEAN, RGB_STD)]
-    return ImageFolder(work.folder, v2.Compose([*operations(), *ending, v2.ToPureTensor()]))
+    return ImageFolder(work.folder, v2.Compose([*operations(work.rotation_deg), *ending, v2.ToPureTensor()]))
 
 
 def adamw(network: nn.Module, work: Work) -> torch.optim.Optimizer:

@@ -34,7 +34,7 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         for images, targets in loader:
             if work.best:
                 images = images.to(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16, enabled=work.best):
+            with torch.autocast("cpu", torch.bfloat16, enabled=work.bf16):
                 loss = criterion(network(images), targets)
             optimizer.zero_grad()
             loss.backward()

@@ -3,6 +3,7 @@
 Nothing heavy is imported here, nor anything of ours: a contestant's start is part of its measurement.
 """
 
+import functools
 import json
 import os
 import statistics
@@ -52,11 +53,22 @@ class Work:
     """When the process was started, by the system's monotonic clock."""
     seed: int = 0
     """Of weights, order and augmentation."""
+    rotation_deg: float = ROTATION_DEG
+    """Images are turned by up to so much."""
+    positive_class: str = "GIST"
+    """Name of one of the classes' folders."""
+    recipe: str = ""
+    """The experiment whose settings ours takes beyond these, if it takes any."""
 
     @property
     def best(self) -> bool:
         """Whether this is the documented best setting, rather than the default one."""
         return self.setting == "best"
+
+    @property
+    def bf16(self) -> bool:
+        """Whether to train in bf16: in the best setting, by a processor that has it."""
+        return self.best and cpu_has_bf16()
 
     def loader_workers(self, default: int, recommended: int | None = None) -> int:
         """How many loader processes to use: never more than there are cores, for torch warns of that.
@@ -68,6 +80,12 @@ class Work:
         if self.best and self.workers is not None:
             return self.workers
         return min(default if recommended is None or not self.best else recommended, cores())
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies in bf16; one that has not takes longer for it than for fp32."""
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
 
 
 def cores() -> int:
@@ -133,7 +151,7 @@ def answer(main: Callable[[Work, Record], tuple[int, int]]) -> None:
         raise RuntimeError(f"{len(record.losses)} of {work.epochs} epochs were noted, weights at {work.weights}")
     import torch
 
-    words = "bf16" if work.best else "fp32"
+    words = "bf16" if work.bf16 else "fp32"
     words += {0: "", 1: ", 1 worker"}.get(workers, f", {workers} workers")
     rate, threads = record.images_per_second(), torch.get_num_threads()
     found = Answer(words, channels, seconds, rate, record.losses, _peak_mb(), threads, version("torch"))

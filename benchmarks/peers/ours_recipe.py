@@ -1,4 +1,4 @@
-"""Ours as `experiments/quick.yaml` sets it: blocks join late, and gain, contrast and tilt are drawn anew, too."""
+"""Ours as an experiment sets it: blocks join late, and `quick.yaml` draws gain, contrast and tilt anew, too."""
 
 from math import sqrt
 
@@ -10,10 +10,11 @@ from eusml.config import load_config
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Decode, train and save."""
-    quick = load_config(ROOT / "experiments" / "quick.yaml", {}).train
+    recipe = load_config(ROOT / "experiments" / work.recipe, {}).train
     # The square root rule for Adam: Malladi et al. 2022, arXiv:2205.10287.
-    rate = quick.lr * sqrt(work.batch / quick.batch_size)
-    own = {"online": quick.online, "shallow_frac": quick.shallow_frac, "lr": rate}
+    rate = recipe.lr * sqrt(work.batch / recipe.batch_size)
+    online = recipe.online.model_copy(update={"rotation_limit_deg": work.rotation_deg})
+    own = {"online": online, "shallow_frac": recipe.shallow_frac, "lr": rate}
     return train_and_save(work, record, settings_of(work).model_copy(update=own))
 
 
