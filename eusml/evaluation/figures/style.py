@@ -33,6 +33,8 @@ WATERMARK = "SYNTHETIC"
 _PNG_DPI = 150
 _RC: Any = {
     "axes.facecolor": "none",  # the watermark lies behind the axes
+    "figure.autolayout": False,  # the layout is ours, whatever the user's own settings ask for
+    "figure.constrained_layout.use": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "eusml",
     "font.size": 10,
@@ -134,15 +136,15 @@ class Canvas:
         return self._saved(format="png", metadata={"Software": ""})
 
     def _saved(self, **how: Any) -> bytes:
-        """The figure as a file, laid out once: all are to show the same, and `savefig` would draw all to lay it out."""
+        """The figure as a file, laid out once: all are to show the same."""
         file = io.BytesIO()
         with warnings.catch_warnings():
             # A class may be called in letters that the font lacks: the SVG has them, and the reader's font.
             warnings.filterwarnings("ignore", message="Glyph .* missing")
-            layout = self.figure.get_layout_engine()
-            assert layout is not None
-            layout.execute(self.figure)
-            self.figure.set_layout_engine("none")  # from now on there is one that does nothing
+            if (layout := self.figure.get_layout_engine()) is not None:
+                layout.execute(self.figure)
+                # Not "none", which leaves one that does nothing: `savefig` draws all twice wherever there is one.
+                self.figure.set_layout_engine(None)
             self.figure.savefig(file, **how)
         return file.getvalue()
 
