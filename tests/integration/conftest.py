@@ -18,6 +18,7 @@ import pytest
 from filelock import FileLock
 
 from eusml.__main__ import main
+from tests.integration.forked import Forked
 
 TINY = """
 name: tiny
@@ -93,17 +94,9 @@ class Place:
         assert code == 0, said[-3000:]
         return said
 
-    def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+    def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> Forked:
         """The same, not waited for; what it says goes to the log."""
-        with Path(log or os.devnull).open("wb") as file:
-            return subprocess.Popen(
-                [sys.executable, "-m", "eusml", *words],
-                env=dict(self.environment),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                cwd=cwd,
-            )
+        return Forked(words, self.environment, log or Path(os.devnull), cwd or Path.cwd())
 
 
 @cache
@@ -168,7 +161,7 @@ def helpers_of(pid: int) -> set[int]:
     return found
 
 
-def kill_when(job: "subprocess.Popen[bytes]", reached: Callable[[], object], then_s: float = 0.0) -> None:
+def kill_when(job: Forked, reached: Callable[[], object], then_s: float = 0.0) -> None:
     """`kill -9` a job, some time after it came to a certain point."""
     wait_until(job, reached)
     time.sleep(then_s)
@@ -176,7 +169,7 @@ def kill_when(job: "subprocess.Popen[bytes]", reached: Callable[[], object], the
     assert job.wait() == -signal.SIGKILL
 
 
-def wait_until(job: "subprocess.Popen[bytes]", reached: Callable[[], object]) -> None:
+def wait_until(job: Forked, reached: Callable[[], object]) -> None:
     """Let a job come to a certain point."""
     deadline = time.monotonic() + 300
     while not reached():

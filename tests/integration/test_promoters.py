@@ -1,6 +1,5 @@
 """Promoters that race for the same alias, and die in the middle, on real stores."""
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,14 +15,12 @@ from mlflow.tracking import MlflowClient
 from eusml.tracking import history, store
 from eusml.tracking.history import History
 from eusml.tracking.integrity import FILES
+from tests.integration.forked import PROCESSES
 from tests.integration.serving import free_port, started
 from tests.promoter import promote
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 NAME, ALIAS = "eusml-raced", "champion"
-# Each is a process of its own, forked from one that has imported MLflow and done nothing else.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([promote.__module__])
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Several workers on one study: all at once on an empty store, and each killed once with `kill -9`."""
 
 import random
-import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +11,7 @@ import pytest
 import sqlalchemy
 
 from tests.integration.conftest import Place, kill_when, make_place
+from tests.integration.forked import Forked
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
 
@@ -47,7 +47,7 @@ def tuning_place(folder: Path, trials: int) -> Place:
     return place
 
 
-def start(place: Place, log: Path, *words: str, cwd: Path | None = None) -> "subprocess.Popen[bytes]":
+def start(place: Place, log: Path, *words: str, cwd: Path | None = None) -> Forked:
     command = ("tune", "--experiment", str(place.experiment), "--train.offline", "false")
     return place.start(*command, *words, log=log, cwd=cwd)
 
@@ -148,7 +148,7 @@ def test_two_workers_with_a_journal_each_killed_once(tmp_path: Path) -> None:
 def test_eight_workers_start_at_once_in_an_empty_folder(tmp_path: Path) -> None:
     place = tuning_place(tmp_path / "settings", trials=8)
     # The store that the settings came with is none of theirs: they find no `./mlflow.db`, and no experiment in it.
-    environment = {**place.environment, "PYTHONPATH": str(Path.cwd())}
+    environment = dict(place.environment)
     del environment["MLFLOW_TRACKING_URI"]
     place, empty = replace(place, environment=environment), tmp_path / "empty"
     empty.mkdir()
