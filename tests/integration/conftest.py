@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import mlflow
 import pytest
@@ -36,6 +36,7 @@ evaluate: {{bootstrap_samples: 100}}
 promote: {{policy: {{sensitivity_floor: 0.0, auroc_floor: 0.0, calibration_error_cap: 1.0, require_git: any}}}}
 """
 BIN = Path(sys.executable).parent
+PROJECT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class Place:
         """The settings."""
         return self.folder / "tiny.yaml"
 
-    def _turn(self) -> contextlib.AbstractContextManager[object]:
+    def turn(self) -> contextlib.AbstractContextManager[object]:
+        """To be alone there for as long as a `with` block lasts."""
         return contextlib.nullcontext() if self.turns is None else FileLock(self.turns)
 
     def run(self, *words: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
         """A command as a person would type it in the project's folder."""
-        with self._turn():
+        with self.turn():
             done = subprocess.run(
                 [str(BIN / words[0]), *words[1:]],
                 env=dict(self.environment),
@@ -76,7 +78,7 @@ class Place:
         """
         said = io.StringIO()
         with (
-            self._turn(),
+            self.turn(),
             pytest.MonkeyPatch.context() as patch,
             contextlib.redirect_stdout(said),
             contextlib.redirect_stderr(said),
@@ -96,7 +98,7 @@ class Place:
 
     def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> Forked:
         """The same, not waited for; what it says goes to the log."""
-        return Forked(words, self.environment, log or Path(os.devnull), cwd or Path.cwd())
+        return Forked(["eusml", *words], self.environment, log or Path(os.devnull), cwd or Path.cwd())
 
 
 @cache
@@ -137,7 +139,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
         place = make_place(folder)
         log = folder / "main.log"
         if not log.exists():
-            log.write_text(mlflow_run(place, "main"))
+            done = place.run(*_mlflow_run(place, "main"))
+            log.write_text(done.stdout + done.stderr)
     return replace(place, turns=Path(f"{folder}.turns"))
 
 
@@ -178,11 +181,21 @@ def wait_until(job: Forked, reached: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local") -> str:
-    """`mlflow run . -e ENTRY`; returns what a person saw."""
+def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local", project: Path = PROJECT) -> str:
+    """`mlflow run PROJECT -e ENTRY`; returns what a person saw."""
+    with NamedTemporaryFile() as file, place.turn():
+        words = _mlflow_run(place, entry, *parameters, env_manager=env_manager, project=project)
+        status = Forked(words, place.environment, Path(file.name), Path.cwd()).wait()
+        said = Path(file.name).read_text()
+    assert status == 0, said[-6000:]
+    return said
+
+
+def _mlflow_run(
+    place: Place, entry: str, *parameters: str, env_manager: str = "local", project: Path = PROJECT
+) -> list[str]:
     words = [word for parameter in parameters for word in ("-P", parameter)]
-    done = place.run(
-        "mlflow", "run", ".", "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
+    return [
+        "mlflow", "run", str(project), "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
         "-P", f"experiment={place.experiment}", *words,
-    )  # fmt: skip
-    return done.stdout + done.stderr
+    ]  # fmt: skip

@@ -22,7 +22,7 @@ PROCESSES.set_forkserver_preload(
         # In this order: the commands, then what they import when they first need it.
         *("eusml.commands.main", "eusml.commands.tune", "tests.promoter"),
         *("plotly.offline", "psycopg", "sklearn.model_selection", "torchvision.models"),
-        *("eusml.learning.tuning.page", "mlflow.store.tracking.sqlalchemy_store"),
+        *("eusml.learning.tuning.page", "mlflow.cli", "mlflow.store.tracking.sqlalchemy_store"),
     ]
 )
 _LOCK = threading.Lock()
@@ -30,13 +30,14 @@ _LOCK = threading.Lock()
 
 
 class Forked:
-    """`python -m eusml …`, with the methods of `subprocess.Popen`."""
+    """`python -m eusml …` or `mlflow …`, with the methods of `subprocess.Popen`."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path) -> None:
         """Begin; what it says goes to the log."""
+        self._words = words
         log.open("w").close()
         with _LOCK:
-            self._process: BaseProcess = PROCESSES.Process(target=_eusml, args=(words, dict(environment), log, cwd))
+            self._process: BaseProcess = PROCESSES.Process(target=_run, args=(words, dict(environment), log, cwd))
             self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -51,7 +52,7 @@ class Forked:
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > deadline:
-                raise subprocess.TimeoutExpired("eusml", timeout)
+                raise subprocess.TimeoutExpired(self._words, timeout)
             time.sleep(0.02)
         return status
 
@@ -60,12 +61,16 @@ class Forked:
         os.kill(self.pid, number)
 
 
-def _eusml(words: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path) -> None:
+def _run(words: Sequence[str], environment: Mapping[str, str], log: Path, cwd: Path) -> None:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(cwd)
     file = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(file, stream)
-    sys.argv = ["eusml", *words]
-    sys.exit(main(words))
+    sys.argv = [*words]
+    if words[0] == "mlflow":
+        from mlflow.cli import cli
+
+        cli()
+    sys.exit(main(words[1:]))
