@@ -76,7 +76,7 @@ def run(state_path: Path, result_path: Path, at: int | None) -> None:
     # What reached the system outlives the process: to wait for the disk would make no difference but in time.
     files.os.fsync = killer.before("os.fsync", lambda _: None)
     files.os.replace = killer.replaced(os.replace)
-    images, y_true = two_classes(24, 32, seed=1)
+    images, y_true = two_classes(16, 32, seed=1)
     held_out = LabelledImages(*two_classes(6, 32, seed=2))
     epochs: list[int] = []
 

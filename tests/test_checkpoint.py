@@ -1,6 +1,7 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -22,12 +23,21 @@ class Stop(Exception):
     """Ends a training as a kill would, right after an epoch was saved."""
 
 
-def stopped_after_first_epoch(settings: TrainConfig, path: Path) -> TrainingState:
+@cache
+def saved_after_first_epoch(settings: str) -> bytes:
     def stop(_: EpochResult) -> None:
         raise Stop
 
-    with pytest.raises(Stop):
-        fit(TRAIN, TEST, settings, job="job", state_path=path, on_epoch=stop)
+    parsed = TrainConfig.model_validate_json(settings)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "s.pt"
+        with pytest.raises(Stop):
+            fit(TRAIN, TEST, parsed, job="job", state_path=path, on_epoch=stop)
+        return path.read_bytes()
+
+
+def stopped_after_first_epoch(settings: TrainConfig, path: Path) -> TrainingState:
+    path.write_bytes(saved_after_first_epoch(settings.model_dump_json()))
     state = load_state(path, "job")
     assert state is not None
     assert state.epochs_done == 1

@@ -17,7 +17,7 @@ def test_killed_anywhere_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     assert worker.returncode == 0, worker.stderr
     points = json.loads(worker.stdout)
     moments = Counter(point["moment"] for point in points)
-    assert len(points) >= 18
+    assert len(points) >= 16
     assert set(moments) == {"_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch"}
     for point in points:
         assert point["killed"] == 9, point

@@ -69,7 +69,9 @@ def test_two_processes_repeat_to_the_bit_also_after_one_was_killed_twice(
 
 @pytest.mark.slow
 def test_what_stops_rank_0_stops_the_others(tmp_path: Path) -> None:
-    settings = SETTINGS.model_copy(update={"lr": 10.0, "weight_decay": 1.0, "epochs": 100})
+    settings = SETTINGS.model_copy(
+        update={"lr": 10.0, "weight_decay": 1.0, "epochs": 100, "schedule": "cosine", "checkpoint_every_s": 1e6}
+    )
     with pytest.raises(AssertionError, match="the loss became"):
         trained_by(2, tmp_path / "diverges", settings)
 

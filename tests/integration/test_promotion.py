@@ -63,7 +63,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     place = make_place(tmp_path_factory.mktemp("promotion"))
     lines = [line for line in place.experiment.read_text().splitlines() if "name: resnet50" not in line]
     text = "\n".join(lines).replace("selection_cases: 6, fresh_cases: 10", "selection_cases: 20, fresh_cases: 0")
-    place.experiment.write_text(text.replace("policy: {", "policy: {margin: 1.0, ") + "\n")
+    text = text.replace("policy: {", "policy: {margin: 1.0, ").replace("train: {", "train: {offline: false, ")
+    place.experiment.write_text(text + "\n")
     client = MlflowClient(tracking_uri=place.environment["MLFLOW_TRACKING_URI"])
     # Which of them is best depends on the machine, but not that some are better than others.
     areas = {seed: _area(place, client, seed) for seed in (0, 1, 2)}
