@@ -1,8 +1,7 @@
 """Seconds from the command to a network that tells held-out cases apart with an AUROC of 0.90.
 
-    uv run --with timm python -m benchmarks.time_to_quality choose ["eusml, 64 px, 32 a step"[=EPOCHS] …]
-    uv run --with timm python -m benchmarks.time_to_quality measure "eusml, 64 px, 32 a step"=EPOCHS …
-    uv run --with timm python -m benchmarks.time_to_quality measure FOLDER "eusml, 64 px, 32 a step"=EPOCHS …
+    uv run --with timm python -m benchmarks.time_to_quality choose [FOLDER] ["eusml, 64 px, 32 a step"[=EPOCHS] …]
+    uv run --with timm python -m benchmarks.time_to_quality measure [FOLDER] "eusml, 64 px, 32 a step"=EPOCHS …
 
 Synthetic lesions, half of each class, from a folder of PNG files; contestants of `benchmarks/peers/` in their best
 setting for a CPU, each training a process of its own. `choose` looks, on lesions that are not measured later, for the
@@ -11,8 +10,8 @@ schedule ends with the training, so a shorter one is another training. `measure`
 from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is not timed, and
 nothing is chosen by it.
 
-With a folder of real images, `measure` holds out one of five folds each time, copies of a picture kept together. All
-their trainings' lengths have to be fixed beforehand: there are no others to choose them by.
+With a folder of real images, a fifth of them is held out from all five trainings, and `choose` looks at three inner
+folds of the others.
 """
 
 import json
@@ -29,12 +28,11 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torchvision import models
 
-from benchmarks.peers.cohorts import Cohort, Folds, Phantom
+from benchmarks.peers.cohorts import SEEDS, Cohort, Folder, Phantom
 from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, rotated, train_into
 from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Work
 
 AIM = 0.90
-CHOOSING_SEEDS, SEEDS = (100, 101), (0, 1, 2, 3, 4)
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
 """Epochs."""
 
@@ -110,11 +108,11 @@ def auroc(trained_in: Path, channels: int, folder: Path, positive_class: str) ->
     return float(roc_auc_score(is_positive, scores.numpy()))
 
 
-def choose(lowest: dict[Way, int], folder: Path) -> None:
+def choose(cohort: Cohort, lowest: dict[Way, int], folder: Path) -> None:
     """Print, for each, what the rungs of the ladder from its lowest on reach, up to the first that is high enough."""
     for way, first in lowest.items():
         for epochs in (rung for rung in LADDER if rung >= first):
-            reached = [trained(way, Phantom(), seed, epochs, folder)[1] for seed in CHOOSING_SEEDS]
+            reached = [trained(way, cohort, seed, epochs, folder)[1] for seed in cohort.choosing_seeds]
             mean = statistics.mean(reached)
             each = ", ".join(f"{value:.3f}" for value in reached)
             print(f"{way.name}: {epochs} epochs, AUROC {each}: {mean:.3f}", flush=True)
@@ -148,18 +146,18 @@ def measure(cohort: Cohort, budgets: dict[Way, int], folder: Path) -> None:
 
 def main(words: Sequence[str]) -> None:
     """`choose`, all of them or those named; or `measure`, each with its epochs."""
-    match list(words):
-        case ["choose", *ways]:
-            with tempfile.TemporaryDirectory() as folder:
-                choose(_epochs(ways, str(LADDER[0])) or dict.fromkeys(WAYS.values(), LADDER[0]), Path(folder))
-        case ["measure", path, *ways] if Path(path).is_dir():
-            with tempfile.TemporaryDirectory() as folder:
-                measure(Folds(Path(path)), _epochs(ways), Path(folder))
-        case ["measure", *ways]:
-            with tempfile.TemporaryDirectory() as folder:
-                measure(Phantom(), _epochs(ways), Path(folder))
-        case _:
-            raise SystemExit(__doc__)
+    cohort: Cohort = Phantom()
+    if len(words) > 1 and Path(words[1]).is_dir():
+        cohort, words = Folder(Path(words[1])), [words[0], *words[2:]]
+    with tempfile.TemporaryDirectory() as folder:
+        match list(words):
+            case ["choose", *ways]:
+                lowest = _epochs(ways, str(LADDER[0])) or dict.fromkeys(WAYS.values(), LADDER[0])
+                choose(cohort, lowest, Path(folder))
+            case ["measure", *ways]:
+                measure(cohort, _epochs(ways), Path(folder))
+            case _:
+                raise SystemExit(__doc__)
 
 
 def _epochs(ways: Sequence[str], default: str = "") -> dict[Way, int]:

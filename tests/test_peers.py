@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.peers import __main__ as driver
 from benchmarks.peers import measuring, work
-from benchmarks.peers.cohorts import Folds
+from benchmarks.peers.cohorts import SEEDS, Folder
 from benchmarks.peers.images import write_images
 from benchmarks.peers.measuring import CONTESTANTS, OURS, Contestant, Entry, Failure, in_turns
 from benchmarks.peers.ours import settings_of
@@ -59,14 +59,18 @@ def test_images_are_grey_of_one_size_and_half_of_each_class(tmp_path: Path):
             assert np.asarray(image).std() > 0
 
 
-def test_every_image_of_a_folder_is_held_out_by_one_fold_and_trained_on_in_the_others(tmp_path: Path):
-    images = write_images(tmp_path / "lesions", 12, 48)
-    cohort = Folds(images, folds=3, positive_class="GIST")
-    parts = [cohort.parts(tmp_path / "folds", 32, fold) for fold in range(3)]
-    found = [[{file.name for file in part.glob("*/*.png")} for part in pair] for pair in parts]
-    assert all(len(training) == 8 and len(held_out) == 4 and not training & held_out for training, held_out in found)
-    assert set.union(*(held_out for _, held_out in found)) == {f"{row:06}.png" for row in range(12)}
-    with Image.open(next(parts[0][0].glob("GIST/*.png"))) as image:
+def test_images_of_a_folder_that_are_held_out_have_no_part_in_a_choice(tmp_path: Path):
+    images = write_images(tmp_path / "lesions", 20, 48)
+    cohort = Folder(images, positive_class="GIST")
+    measured, *inner = (
+        [{file.name for file in part.glob("*/*.png")} for part in cohort.parts(tmp_path / "parts", 32, seed)]
+        for seed in (SEEDS[0], *cohort.choosing_seeds)
+    )
+    assert (len(measured[0]), len(measured[1]), len(measured[0] | measured[1])) == (16, 4, 20)
+    assert all(not training & held_out and training | held_out == measured[0] for training, held_out in inner)
+    assert set.union(*(held_out for _, held_out in inner)) == measured[0]
+    assert cohort.parts(tmp_path / "parts", 32, SEEDS[1]) == cohort.parts(tmp_path / "parts", 32, SEEDS[0])
+    with Image.open(next((tmp_path / "parts").glob("*/train/GIST/*.png"))) as image:
         assert (image.mode, image.size) == ("L", (32, 32))
 
 
