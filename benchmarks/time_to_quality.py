@@ -162,6 +162,8 @@ def main(words: Sequence[str]) -> None:
 
 def _epochs(ways: Sequence[str], default: str = "") -> dict[Way, int]:
     parts = [way.partition("=") for way in ways]
+    if unknown := [name for name, _, epochs in parts if name not in WAYS or not (epochs or default).isdigit()]:
+        raise SystemExit(f"no folder, and no contestant with its epochs: {unknown}; there are {list(WAYS)}")
     return {WAYS[name]: int(epochs or default) for name, _, epochs in parts}
 
 

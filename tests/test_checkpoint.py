@@ -1,7 +1,8 @@
+import hashlib
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -23,21 +24,23 @@ class Stop(Exception):
     """Ends a training as a kill would, right after an epoch was saved."""
 
 
-@cache
-def saved_after_first_epoch(settings: str) -> bytes:
+@pytest.fixture(scope="module")
+def states(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where states are kept that several tests begin with."""
+    return tmp_path_factory.mktemp("states")
+
+
+def stopped_after_first_epoch(settings: TrainConfig, states: Path, path: Path) -> TrainingState:
+    """What a training left at the path; trained once for the same settings."""
+    kept = states / f"{hashlib.sha256(settings.model_dump_json().encode()).hexdigest()}.pt"
+
     def stop(_: EpochResult) -> None:
         raise Stop
 
-    parsed = TrainConfig.model_validate_json(settings)
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "s.pt"
+    if not kept.exists():
         with pytest.raises(Stop):
-            fit(TRAIN, TEST, parsed, job="job", state_path=path, on_epoch=stop)
-        return path.read_bytes()
-
-
-def stopped_after_first_epoch(settings: TrainConfig, path: Path) -> TrainingState:
-    path.write_bytes(saved_after_first_epoch(settings.model_dump_json()))
+            fit(TRAIN, TEST, settings, job="job", state_path=kept, on_epoch=stop)
+    shutil.copyfile(kept, path)
     state = load_state(path, "job")
     assert state is not None
     assert state.epochs_done == 1
@@ -59,9 +62,11 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_resumed_training_ends_with_the_same_bits(tiny_settings: TrainConfig, tmp_path: Path, optimizer: str) -> None:
+def test_resumed_training_ends_with_the_same_bits(
+    tiny_settings: TrainConfig, states: Path, tmp_path: Path, optimizer: str
+) -> None:
     settings = tiny_settings.model_copy(update={"optimizer": optimizer})
-    stopped_after_first_epoch(settings, tmp_path / "s.pt")
+    stopped_after_first_epoch(settings, states, tmp_path / "s.pt")
     assert equal(weights(settings, tmp_path / "s.pt"), undisturbed_weights(settings.model_dump_json()))
 
 
@@ -86,18 +91,22 @@ def without_epoch(state: TrainingState) -> TrainingState:
 @pytest.mark.parametrize(
     "forget", [without_parameters, without_running_statistics, without_moments, without_epoch], ids=lambda f: f.__name__
 )
-def test_every_piece_of_the_state_matters(forget: Any, tiny_settings: TrainConfig, tmp_path: Path) -> None:
+def test_every_piece_of_the_state_matters(
+    forget: Any, tiny_settings: TrainConfig, states: Path, tmp_path: Path
+) -> None:
     # Recalibrated at the end, the running statistics would matter to the curve of the test partition alone.
     settings = tiny_settings.model_copy(update={"recalibrate": False})
     path = tmp_path / "s.pt"
-    save_state(forget(stopped_after_first_epoch(settings, path)), path)
+    save_state(forget(stopped_after_first_epoch(settings, states, path)), path)
     assert not equal(weights(settings, path), undisturbed_weights(settings.model_dump_json()))
 
 
 @pytest.mark.parametrize("piece", ["job", "epochs_done", "network", "optimizer", "history", "version"])
-def test_a_state_that_lacks_a_piece_is_refused_by_name(piece: str, tiny_settings: TrainConfig, tmp_path: Path) -> None:
+def test_a_state_that_lacks_a_piece_is_refused_by_name(
+    piece: str, tiny_settings: TrainConfig, states: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "s.pt"
-    stopped_after_first_epoch(tiny_settings, path)
+    stopped_after_first_epoch(tiny_settings, states, path)
     saved = torch.load(path, weights_only=True)
     del saved[piece]
     torch.save(saved, path)
@@ -105,17 +114,17 @@ def test_a_state_that_lacks_a_piece_is_refused_by_name(piece: str, tiny_settings
         fit(TRAIN, TEST, tiny_settings, job="job", state_path=path)
 
 
-def test_a_state_of_another_job_is_refused(tiny_settings: TrainConfig, tmp_path: Path) -> None:
+def test_a_state_of_another_job_is_refused(tiny_settings: TrainConfig, states: Path, tmp_path: Path) -> None:
     path = tmp_path / "s.pt"
-    stopped_after_first_epoch(tiny_settings, path)
+    stopped_after_first_epoch(tiny_settings, states, path)
     with pytest.raises(CheckpointError, match="belongs to another job"):
         fit(TRAIN, TEST, tiny_settings, job="other", state_path=path)
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[: len(b) // 2], lambda b: b"", lambda b: b"x" * 100, lambda b: b[:-30]])
-def test_a_damaged_state_is_refused(damage: Any, tiny_settings: TrainConfig, tmp_path: Path) -> None:
+def test_a_damaged_state_is_refused(damage: Any, tiny_settings: TrainConfig, states: Path, tmp_path: Path) -> None:
     path = tmp_path / "s.pt"
-    stopped_after_first_epoch(tiny_settings, path)
+    stopped_after_first_epoch(tiny_settings, states, path)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match=r"s\.pt"):
         fit(TRAIN, TEST, tiny_settings, job="job", state_path=path)

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
 from PIL import Image
 
 from eusml.config import EvaluateConfig
@@ -235,6 +238,24 @@ def test_forest_has_value_and_interval_of_every_network_on_every_partition() -> 
     nothing = single.of_comparison(table.assign(value=math.nan, ci_low=math.nan, ci_high=math.nan), "auroc", 0.95,
                                    synthetic=False)  # fmt: skip
     assert texts(nothing).count("undefined") == 4
+
+
+def test_each_file_is_drawn_once_and_the_users_own_settings_lay_nothing_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    (before,) = CHARTS["one epoch"](True)
+    drawn = 0
+    draw = Figure.draw
+
+    def counted(figure: Figure, renderer: RendererBase) -> None:
+        nonlocal drawn
+        drawn += 1
+        draw(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", counted)
+    for setting in ("figure.autolayout", "figure.constrained_layout.use"):
+        with matplotlib.rc_context({setting: True}):
+            (after,) = CHARTS["one epoch"](True)
+        assert (after.svg, after.png) == (before.svg, before.png)
+    assert drawn == 4  # SVG and PNG, twice
 
 
 def test_equal_figures_are_equal_files() -> None:

@@ -70,7 +70,7 @@ def test_images_of_a_folder_that_are_held_out_have_no_part_in_a_choice(tmp_path:
     assert all(not training & held_out and training | held_out == measured[0] for training, held_out in inner)
     assert set.union(*(held_out for _, held_out in inner)) == measured[0]
     assert cohort.parts(tmp_path / "parts", 32, SEEDS[1]) == cohort.parts(tmp_path / "parts", 32, SEEDS[0])
-    with Image.open(next((tmp_path / "parts").glob("*/train/GIST/*.png"))) as image:
+    with Image.open(next((tmp_path / "parts").glob("**/GIST/*.png"))) as image:
         assert (image.mode, image.size) == ("L", (32, 32))
 
 

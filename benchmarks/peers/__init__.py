@@ -5,7 +5,8 @@
 The work: a folder of grey PNG images with one sub-folder per class (our phantom's, at the size that the network sees);
 a ResNet from scratch with two outputs; rotation by any angle, flip, zoom, shift and gamma, drawn anew for every image;
 AdamW with one cycle of the learning rate; the same batch size and number of epochs; the weights on disk at the end.
-Every contestant trains twice: as it is documented to be used, in fp32, and in the best way for a CPU that it documents.
+Every contestant trains twice: as it is documented to be used, in fp32, and in the best way for a CPU that it documents,
+which is bf16 for all of them where the processor has it, and fp32 where it has not.
 Each measurement is a process of its own, so that start and imports count in the whole job; contestants take turns,
 round by round. `torch_parts.py` and the contestants' modules say what each setting is and where it is recommended.
 

@@ -1,6 +1,6 @@
 """Ours: the same files through our decoder, then `fit` with on-line augmentation, as `eusml train` does.
 
-Default is `train.precision=fp32`, best is `auto`, which takes bf16 on a CPU that has it; all else stands as it is.
+Default is `train.precision=fp32`, best is what `auto` takes, bf16 on a CPU that has it; all else stands as it is.
 """
 
 from pathlib import Path

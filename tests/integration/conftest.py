@@ -97,7 +97,7 @@ class Place:
         return said
 
     def start(self, *words: str, log: Path | None = None, cwd: Path | None = None) -> Forked:
-        """The same, not waited for; what it says goes to the log."""
+        """`python -m eusml …` in a process of its own, not waited for; what it says goes to the log."""
         return Forked(["eusml", *words], self.environment, log or Path(os.devnull), cwd or Path.cwd())
 
 
@@ -139,8 +139,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Place:
         place = make_place(folder)
         log = folder / "main.log"
         if not log.exists():
-            done = place.run(*_mlflow_run(place, "main"))
-            log.write_text(done.stdout + done.stderr)
+            log.write_text(mlflow_run(place, "main", from_shell=True))
     return replace(place, turns=Path(f"{folder}.turns"))
 
 
@@ -181,21 +180,33 @@ def wait_until(job: Forked, reached: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def mlflow_run(place: Place, entry: str, *parameters: str, env_manager: str = "local", project: Path = PROJECT) -> str:
-    """`mlflow run PROJECT -e ENTRY`; returns what a person saw."""
+def mlflow_run(
+    place: Place,
+    entry: str,
+    *parameters: str,
+    env_manager: str = "local",
+    project: Path = PROJECT,
+    from_shell: bool = False,
+) -> str:
+    """`mlflow run PROJECT -e ENTRY`; returns what a person saw.
+
+    Args:
+        place: whose settings and store.
+        entry: of the project.
+        parameters: of the entry, NAME=VALUE.
+        env_manager: as MLflow's option.
+        project: folder of the project.
+        from_shell: begin MLflow anew, which takes five seconds of imports, rather than fork it.
+    """
+    words = [
+        "mlflow", "run", str(project), "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
+        *(word for parameter in (f"experiment={place.experiment}", *parameters) for word in ("-P", parameter)),
+    ]  # fmt: skip
+    if from_shell:
+        done = place.run(*words)
+        return done.stdout + done.stderr
     with NamedTemporaryFile() as file, place.turn():
-        words = _mlflow_run(place, entry, *parameters, env_manager=env_manager, project=project)
         status = Forked(words, place.environment, Path(file.name), Path.cwd()).wait()
         said = Path(file.name).read_text()
     assert status == 0, said[-6000:]
     return said
-
-
-def _mlflow_run(
-    place: Place, entry: str, *parameters: str, env_manager: str = "local", project: Path = PROJECT
-) -> list[str]:
-    words = [word for parameter in parameters for word in ("-P", parameter)]
-    return [
-        "mlflow", "run", str(project), "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
-        "-P", f"experiment={place.experiment}", *words,
-    ]  # fmt: skip

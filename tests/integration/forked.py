@@ -47,11 +47,12 @@ class Forked:
         with _LOCK:
             return self._process.exitcode
 
-    def wait(self, timeout: float = 300.0) -> int:
-        """Exit status, once it has ended."""
+    def wait(self, timeout: float = 900.0) -> int:
+        """Exit status, once it has ended; one that takes too long is killed."""
         deadline = time.monotonic() + timeout
         while (status := self.poll()) is None:
             if time.monotonic() > deadline:
+                self._process.kill()
                 raise subprocess.TimeoutExpired(self._words, timeout)
             time.sleep(0.02)
         return status

@@ -235,14 +235,11 @@ def test_an_environment_of_uvs_making_runs_it_too(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     place = replace(place, environment={**place.environment, "MLFLOW_ENV_ROOT": str(tmp_path / "environments")})
     project = tmp_path / "project"
-    shutil.copytree(PROJECT / "eusml", project / "eusml", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("MLproject", "conda.yaml", "uv.lock"):
-        shutil.copyfile(PROJECT / name, project / name)
+    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "work", "ml*"))
     # Bytecode of all libraries, most of which nobody imports here, would take both cores a minute.
-    lines = (PROJECT / "pyproject.toml").read_text().splitlines(keepends=True)
-    compiled = "compile-bytecode = true\n"
-    assert compiled in lines
-    (project / "pyproject.toml").write_text("".join(line for line in lines if line != compiled))
+    settings, compiled = (PROJECT / "pyproject.toml").read_text(), "compile-bytecode = true\n"
+    assert compiled in settings
+    (project / "pyproject.toml").write_text(settings.replace(compiled, ""))
     assert "[data] done" in mlflow_run(place, "data", env_manager="uv", project=project)
 
 
