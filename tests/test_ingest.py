@@ -1,5 +1,7 @@
 import os
+import time
 from collections.abc import Callable, Iterator
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +187,18 @@ def die(item: int) -> int:
 def test_a_process_that_dies_is_an_error_that_names_where() -> None:
     with pytest.raises(DataError, match=r"at file \d or shortly after"):
         list(in_order(die, range(5), 2, lambda item: f"file {item}"))
+
+
+def test_a_process_that_died_before_the_next_item_was_asked_for_is_that_error_too() -> None:
+    others = set(active_children())
+
+    def items() -> Iterator[int]:
+        yield 2
+        deadline = time.monotonic() + 60
+        while set(active_children()) - others:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield 3
+
+    with pytest.raises(DataError, match=r"at file 2 or shortly after"):
+        list(in_order(die, items(), 2, lambda item: f"file {item}"))

@@ -62,23 +62,27 @@ def in_order(
         return
     # Spawned and not forked: the parent may hold threads of torch and of OpenCV, whose locks a fork would copy shut.
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        waiting: deque[tuple[Item, Future[Result]]] = deque()
-        for item in items:
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) >= 2 * processes:
-                yield _finished(*waiting.popleft(), describe)
-        while waiting:
-            yield _finished(*waiting.popleft(), describe)
+        asked: deque[Item] = deque()
+        answers: deque[Future[Result]] = deque()
 
+        def oldest() -> Result:
+            result = answers.popleft().result()
+            asked.popleft()
+            return result
 
-def _finished(item: Item, future: "Future[Result]", describe: Callable[[Item], str]) -> Result:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise DataError(
-            "a process that decodes images was ended by the system, for want of memory or because a file crashed a "
-            f"decoder, at {describe(item)} or shortly after; -P data.workers=1 narrows it down"
-        ) from None
+        try:
+            for item in items:
+                asked.append(item)
+                answers.append(pool.submit(work, item))  # which says it, too, if it comes after a process has died
+                if len(answers) >= 2 * processes:
+                    yield oldest()
+            while answers:
+                yield oldest()
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that decodes images was ended by the system, for want of memory or because a file crashed "
+                f"a decoder, at {describe(asked[0])} or shortly after; -P data.workers=1 narrows it down"
+            ) from None
 
 
 def _one_thread() -> None:
