@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.peers import __main__ as driver
@@ -14,7 +15,7 @@ from benchmarks.peers.cohorts import SEEDS, Folder
 from benchmarks.peers.images import write_images
 from benchmarks.peers.measuring import CONTESTANTS, OURS, Contestant, Entry, Failure, in_turns
 from benchmarks.peers.ours import settings_of
-from benchmarks.peers.table import HEADINGS, table
+from benchmarks.peers.table import GPU_PEAK, HEADINGS, table
 from benchmarks.peers.work import Answer, Record, Work
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.learning.schedule import _FINAL_DIVISOR, _ONECYCLE_START_DIVISOR
@@ -47,6 +48,25 @@ def test_peers_are_given_the_work_that_our_defaults_are(monkeypatch: pytest.Monk
     for has_bf16, precision in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(work, "cpu_has_bf16", lambda has_bf16=has_bf16: has_bf16)
         assert settings_of(replace(WORK, setting="best")).precision == precision
+
+
+def test_a_gpu_trains_in_what_it_has_itself(monkeypatch: pytest.MonkeyPatch):
+    best = replace(WORK, setting="best", device="cuda")
+    for has_bf16, precision in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(work, "cpu_has_bf16", lambda has_bf16=has_bf16: not has_bf16)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *, including_emulation, has=has_bf16: has)
+        for setting, expected in (("best", precision), ("compiled", precision), ("default", "fp32")):
+            settings = settings_of(replace(best, setting=setting))
+            assert (settings.device, settings.precision) == ("cuda", expected)
+
+
+def test_a_gpu_is_seen_by_who_trains_on_it_only(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    one, other = (replace(WORK, device="cuda", weights=f"{name}/weights") for name in "ab")
+    assert measuring._environment(WORK)["CUDA_VISIBLE_DEVICES"] == ""
+    assert measuring._environment(one)["CUDA_VISIBLE_DEVICES"] == "1"
+    caches = {measuring._environment(each)["TORCHINDUCTOR_CACHE_DIR"] for each in (one, other)}
+    assert len(caches) == 2  # nothing compiled is left to the next
 
 
 def test_images_are_grey_of_one_size_and_half_of_each_class(tmp_path: Path):
@@ -84,6 +104,26 @@ def test_the_first_epoch_is_not_in_the_rate(monkeypatch: pytest.MonkeyPatch):
         record.end_epoch()
     assert record.losses == [0.875] * 4
     assert record.images_per_second() == 8 / 2
+
+
+def test_losses_are_read_when_the_epoch_ends_and_before_its_time_is_taken(monkeypatch: pytest.MonkeyPatch):
+    done = []
+
+    class Loss:
+        """As a tensor on a GPU: whoever reads it waits."""
+
+        def __float__(self) -> float:
+            done.append("read")
+            return 2.0
+
+    monkeypatch.setattr(work.time, "monotonic", lambda: done.append("timed") or 0.0)
+    record = Record()
+    for _ in range(2):
+        record.step(Loss(), 4)
+    assert not done
+    record.end_epoch()
+    assert done == ["read", "read", "timed"]
+    assert record.losses == [2.0]
 
 
 @pytest.mark.parametrize(
@@ -143,9 +183,33 @@ def test_who_fails_or_is_not_installed_has_a_row():
     assert {len(row) for row in (plain, ours, absent)} == {len(HEADINGS)}
 
 
+def test_a_gpu_and_what_its_memory_is_are_named():
+    asked = driver.options(["--device", "cuda"])
+    outcomes = {entry(OURS): [replace(ANSWER, gpu="NVIDIA H100"), Failure("none")]}
+    assert driver.header(asked, outcomes[entry(OURS)]).startswith("NVIDIA H100; ")
+    assert rows(table(outcomes, [], asked.device))[0][10] == GPU_PEAK
+    assert driver.header(driver.options([]), [ANSWER]).startswith(driver._cpu())
+
+
+def test_who_compiles_is_asked_for_and_compiles_the_best_setting():
+    assert driver.options([]).settings == ["default", "best"]
+    assert driver.options(["--settings", "best,compiled"]).settings == ["best", "compiled"]
+    assert [name for name, one in CONTESTANTS.items() if "compiled" in one.settings] == ["torchvision", "timm"]
+    compiled = replace(WORK, setting="compiled", workers=0)
+    assert (compiled.best, compiled.compiled, compiled.loader_workers(16)) == (True, True, 0)
+    assert not replace(WORK, setting="best").compiled
+
+
 @pytest.mark.parametrize(
     "words",
-    [["--images", "48"], ["--epochs", "1"], ["--rounds", "0"], ["--images", "64", "--epochs", "2"], ["--peers", "x"]],
+    [
+        ["--images", "48"],
+        ["--epochs", "1"],
+        ["--rounds", "0"],
+        ["--images", "64", "--epochs", "2"],
+        ["--peers", "x"],
+        ["--device", "tpu"],
+    ],
 )
 def test_work_that_would_not_be_the_same_for_all_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
@@ -159,17 +223,42 @@ def test_nothing_of_ours_is_imported_for_peers():
     assert not {"eusml", "torch", "numpy"} & set(json.loads(done.stdout))
 
 
-def test_ours_and_torchvision_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_nobody_trains_on_the_cpu_who_is_to_train_on_a_gpu(tmp_path: Path):
+    given = replace(WORK, folder=str(write_images(tmp_path, 4, 32)), device="cuda")
+    outcome = measuring.train_once(entry("torchvision", "best"), given)
+    assert isinstance(outcome, Failure)
+    assert "CUDA" in outcome.message or "NVIDIA" in outcome.message
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_ours_and_torchvision_train(
+    device: work.Device, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     monkeypatch.setitem(CONTESTANTS, "absent", ABSENT)
     given = {"size": 32, "images": 16, "batch": 4, "epochs": 2, "rounds": 1, "archs": "resnet34", "settings": "best"}
+    given["device"] = device
     words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
     driver.main([*words, "--peers", f"torchvision,absent,{OURS}", "--no-rehearsal"])
     printed = capsys.readouterr()
     _, plain, ours, absent = rows(printed.out)
     assert (plain[1], plain[3], ours[1], ours[3]) == ("torchvision", "3", f"**{OURS}**", "1"), printed.err
-    assert ours[2] == f"best: {'bf16' if work.cpu_has_bf16() else 'fp32'}"
+    assert ours[2] == f"best: {'bf16' if work.has_bf16(device) else 'fp32'}"
     assert absent[2] == "best: not installed"
     assert "32 px, batch 4, 16 images, 2 epochs, rounds: 1" in printed.out
     answers = [Answer(**json.loads(line.split(": ", 1)[1])) for line in printed.err.splitlines()]
     assert all(answer.seconds > 0 and answer.images_per_second > 0 and answer.peak_mb > 100 for answer in answers)
+    assert all(bool(answer.gpu) == (device == "cuda") for answer in answers)
     assert all(len(answer.losses) == 2 and np.isfinite(answer.losses).all() for answer in answers)

@@ -1,12 +1,13 @@
-"""Training beside peers that do the same work, from a folder of PNG files to saved weights, on the CPU.
+"""Training beside peers that do the same work, from a folder of PNG files to saved weights, on the CPU or a GPU.
 
-    uv run --with timm --with lightning --with fastai python -m benchmarks.peers
+    uv run --with timm --with lightning --with fastai python -m benchmarks.peers [--device cuda]
 
 The work: a folder of grey PNG images with one sub-folder per class (our phantom's, at the size that the network sees);
 a ResNet from scratch with two outputs; rotation by any angle, flip, zoom, shift and gamma, drawn anew for every image;
 AdamW with one cycle of the learning rate; the same batch size and number of epochs; the weights on disk at the end.
-Every contestant trains twice: as it is documented to be used, in fp32, and in the best way for a CPU that it documents,
-which is bf16 for all of them where the processor has it, and fp32 where it has not.
+Every contestant trains twice: as it is documented to be used, in fp32, and in the best way for the device that it
+documents, which is bf16 for all of them where the device has it, and fp32 where it has none. With `--settings
+default,best,compiled` torchvision's loop and timm train a third time, compiled in the best setting.
 Each measurement is a process of its own, so that start and imports count in the whole job; contestants take turns,
 round by round. `torch_parts.py` and the contestants' modules say what each setting is and where it is recommended.
 
@@ -22,5 +23,9 @@ What is not equal:
   within the whole job, and saves with a checksum and fsync. Nobody validates, nobody saves before the end.
 - timm has no one-cycle schedule: linear warm-up and cosine, of the same length and rates. The others' cycle momentum,
   too, ours does not.
-- Nobody compiles the network: torch.compile wants a C++ compiler, and minutes before the first step.
+- Unasked nobody compiles the network: torch.compile wants a C++ compiler, and a minute or more before the first step,
+  in every job here, since none finds what another has compiled.
+- On a GPU fp32 is what torch makes of it unasked, products in convolutions in TF32. torchvision's script, timm's and
+  fastai wait for it after every step, to read the loss, as they do by themselves; Lightning and ours once an epoch.
+  Memory is that of the GPU's tensors.
 """

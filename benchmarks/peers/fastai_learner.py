@@ -8,6 +8,10 @@ channels-last by its callback, which docs.fast.ai/callback.channelslast recommen
 mixed precision; bf16 autocast; torch's fused AdamW in its `OptimWrapper`. Its own `to_bf16` asks for CUDA's autocast
 and does nothing on a CPU (fastai 2.8.12, `callback/fp16.py`), so the same callback stands here with the CPU's. Its
 loader starts its processes anew in every epoch in either setting, whatever `persistent_workers` says (`data/load.py`).
+
+On a GPU batch transforms run there, as they do unasked, and its own `Recorder` reads the loss after every step. Best:
+its `to_channelslast` with bf16, which adds both callbacks; `setup_cuda`, by which cuDNN looks for its fastest kernels;
+pinned memory.
 """
 
 import functools
@@ -16,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fastai.callback.channelslast import ChannelsLast
 from fastai.vision.all import (
     Adam,
     AffineCoordTfm,
@@ -42,6 +45,7 @@ from fastai.vision.all import (
     parent_label,
     set_seed,
     setup_aug_tfms,
+    setup_cuda,
     to_float,
 )
 from torch import nn
@@ -111,7 +115,7 @@ class Notes(Callback):
     def after_batch(self) -> None:
         """Of training only."""
         if self.training:
-            self.record.step(self.loss.item(), len(self.yb[0]))
+            self.record.step(self.loss.detach(), len(self.yb[0]))
 
     def after_epoch(self) -> None:
         """Note the time."""
@@ -133,12 +137,20 @@ def data_loaders(work: Work, workers: int) -> DataLoaders:
         get_y=parent_label,
         batch_tfms=[*setup_aug_tfms(affine), Gamma(p=1.0), Normalize.from_stats(GREY_MEAN, GREY_STD)],
     )
-    return block.dataloaders(Path(work.folder), bs=work.batch, num_workers=workers)
+    return block.dataloaders(
+        Path(work.folder),
+        bs=work.batch,
+        num_workers=workers,
+        device=torch.device(work.device),
+        pin_memory=work.cuda and work.best,
+    )
 
 
 def main(work: Work, record: Record) -> tuple[int, int]:
     """Train and save."""
     set_seed(work.seed)
+    if work.cuda and work.best:
+        setup_cuda()
     workers = work.loader_workers(min(16, defaults.cpus))
     network = getattr(models, work.arch)(num_classes=2)
     network.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
@@ -148,8 +160,13 @@ def main(work: Work, record: Record) -> tuple[int, int]:
         network,
         loss_func=CrossEntropyLossFlat(),
         opt_func=fused if work.best else Adam,
-        cbs=[Notes(record), *([ChannelsLast()] if work.best else []), *([Bf16OnCpu()] if work.bf16 else [])],
+        cbs=Notes(record),
     )
+    if work.best:
+        # Its bf16 is the GPU's.
+        learner.to_channelslast(use_amp=work.cuda and work.bf16, amp_mode="bf16")
+    if work.bf16 and not work.cuda:
+        learner.add_cb(Bf16OnCpu())
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(
             work.epochs,

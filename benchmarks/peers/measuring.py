@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from benchmarks.peers.work import Answer, Setting, Work
+from benchmarks.peers.work import SETTINGS, Answer, Setting, Work
 
 T = TypeVar("T")
 
@@ -33,6 +33,8 @@ class Contestant:
     """In this package; its `main` does the work."""
     package: str
     """What must be installed for it."""
+    settings: tuple[Setting, ...] = ("default", "best")
+    """What it is measured in; `compiled` where what it recommends, or its own script, has a word for that."""
 
     @property
     def installed(self) -> bool:
@@ -43,8 +45,8 @@ class Contestant:
 CONTESTANTS = {
     contestant.name: contestant
     for contestant in (
-        Contestant(PLAIN, "torchvision_loop", "torchvision"),
-        Contestant("timm", "timm_loop", "timm"),
+        Contestant(PLAIN, "torchvision_loop", "torchvision", SETTINGS),
+        Contestant("timm", "timm_loop", "timm", SETTINGS),
         Contestant("lightning", "lightning_trainer", "lightning"),
         Contestant("fastai", "fastai_learner", "fastai"),
         Contestant(OURS, "ours", OURS),
@@ -82,17 +84,23 @@ def train_into(folder: Path, entry: Entry, work: Work) -> Outcome:
     weights = str(folder / WEIGHTS)
     work = replace(work, arch=entry.arch, setting=entry.setting, weights=weights, started_s=time.monotonic())
     words = [sys.executable, "-m", f"benchmarks.peers.{entry.contestant.module}", json.dumps(asdict(work))]
-    done = subprocess.run(words, cwd=ROOT, env=_environment(), capture_output=True, text=True)
+    done = subprocess.run(words, cwd=ROOT, env=_environment(work), capture_output=True, text=True)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         return Failure(f"exit status {done.returncode}: {done.stderr.strip()[-2000:]}")
     return Answer(**json.loads(lines[-1]))
 
 
-def _environment() -> dict[str, str]:
-    """No GPU for anybody; bytecode is kept, lest packages without it compile themselves in every start."""
+def _environment(work: Work) -> dict[str, str]:
+    """No GPU for anybody but who is to train on it.
+
+    Bytecode is kept, lest packages without it compile themselves in every start. What torch compiles is not: every job
+    is to pay for that.
+    """
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "CUDA_VISIBLE_DEVICES": "", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    hidden = {} if work.cuda else {"CUDA_VISIBLE_DEVICES": ""}
+    compiled = str(Path(work.weights).parent / "compiled")
+    return {**kept, **hidden, "NO_ALBUMENTATIONS_UPDATE": "1", "TORCHINDUCTOR_CACHE_DIR": compiled}
 
 
 def in_turns(

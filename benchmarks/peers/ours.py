@@ -1,6 +1,6 @@
 """Ours: the same files through our decoder, then `fit` with on-line augmentation, as `eusml train` does.
 
-Default is `train.precision=fp32`, best is what `auto` takes, bf16 on a CPU that has it; all else stands as it is.
+Default is `train.precision=fp32`, best is what `auto` takes, bf16 on a device that has it; all else stands as it is.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ def settings_of(work: Work) -> TrainConfig:
         offline=False,
         online=OnlineConfig(enabled=True),
         precision="bf16" if work.bf16 else "fp32",
-        device="cpu",
+        device=work.device,
         seed=work.seed,
     )
 

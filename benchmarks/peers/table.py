@@ -4,12 +4,13 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.peers.measuring import OURS, PLAIN, Entry, Failure, Outcome
-from benchmarks.peers.work import Answer
+from benchmarks.peers.work import Answer, Device
 
 HEADINGS = (
     "network", "trained by", "setting", "channels", "images/s", "× plain", "× best peer", "whole job, s", "× plain",
     "× best peer", "peak, MB", "loss, first and last epoch",
 )  # fmt: skip
+GPU_PEAK = "peak on the GPU, MB"
 
 Speed = Callable[[Answer], float]
 
@@ -22,7 +23,7 @@ def _jobs_per_second(answer: Answer) -> float:
     return 1 / answer.seconds
 
 
-def table(outcomes: Mapping[Entry, Sequence[Outcome]], missing: Sequence[Entry]) -> str:
+def table(outcomes: Mapping[Entry, Sequence[Outcome]], missing: Sequence[Entry], device: Device = "cpu") -> str:
     """One row per entry: medians of the rounds, smallest and largest in brackets.
 
     A ratio says how many times as fast an entry is, by the median of the rounds' ratios. `plain` is torchvision's loop
@@ -31,8 +32,10 @@ def table(outcomes: Mapping[Entry, Sequence[Outcome]], missing: Sequence[Entry])
     Args:
         outcomes: the rounds of every entry, in the same order.
         missing: entries whose package is not installed.
+        device: what trained.
     """
-    lines = [f"| {' | '.join(HEADINGS)} |", f"|{'---|' * len(HEADINGS)}"]
+    headings = [GPU_PEAK if device == "cuda" and name == "peak, MB" else name for name in HEADINGS]
+    lines = [f"| {' | '.join(headings)} |", f"|{'---|' * len(HEADINGS)}"]
     entries = [*outcomes, *missing]
     for arch in dict.fromkeys(entry.arch for entry in entries):
         of_arch = {entry: rounds for entry, rounds in outcomes.items() if entry.arch == arch}

@@ -13,10 +13,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, SupportsFloat, get_args
 
-Setting = Literal["default", "best"]
+Setting = Literal["default", "best", "compiled"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+Device = Literal["cpu", "cuda"]
+DEVICES: tuple[Device, ...] = get_args(Device)
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 0.02
@@ -59,16 +61,27 @@ class Work:
     """Name of one of the classes' folders."""
     recipe: str = ""
     """The experiment whose settings ours takes beyond these, if it takes any."""
+    device: Device = "cpu"
+
+    @property
+    def cuda(self) -> bool:
+        """Whether a GPU trains."""
+        return self.device == "cuda"
 
     @property
     def best(self) -> bool:
-        """Whether this is the documented best setting, rather than the default one."""
-        return self.setting == "best"
+        """Whether this is the documented best setting, compiled or not, rather than the default one."""
+        return self.setting != "default"
+
+    @property
+    def compiled(self) -> bool:
+        """Whether torch is to compile the network as well."""
+        return self.setting == "compiled"
 
     @property
     def bf16(self) -> bool:
-        """Whether to train in bf16: in the best setting, by a processor that has it."""
-        return self.best and cpu_has_bf16()
+        """Whether to train in bf16: in the best setting, on a device that has it."""
+        return self.best and has_bf16(self.device)
 
     def loader_workers(self, default: int, recommended: int | None = None) -> int:
         """How many loader processes to use: never more than there are cores, for torch warns of that.
@@ -80,6 +93,15 @@ class Work:
         if self.best and self.workers is not None:
             return self.workers
         return min(default if recommended is None or not self.best else recommended, cores())
+
+
+def has_bf16(device: Device) -> bool:
+    """Whether this machine's processor or GPU multiplies in bf16."""
+    if device == "cpu":
+        return cpu_has_bf16()
+    import torch
+
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @functools.cache
@@ -99,20 +121,24 @@ class Record:
     def __init__(self) -> None:
         self.ends_s: list[float] = []
         self.losses: list[float] = []
-        self._total = 0.0
-        self._seen = 0
+        self._steps: list[tuple[SupportsFloat, int]] = []
         self._images = 0
 
-    def step(self, loss: float, images: int) -> None:
-        """A step's mean loss over so many images."""
-        self._total += loss * images
-        self._seen += images
+    def step(self, loss: SupportsFloat, images: int) -> None:
+        """A step's mean loss over so many images.
+
+        A tensor is not read before the epoch ends: to read it waits for the GPU, and who does so after every step is
+        who would do so without us.
+        """
+        self._steps.append((loss, images))
 
     def end_epoch(self) -> None:
-        """All steps of an epoch are noted."""
+        """All steps of an epoch are noted, and when its losses can be read, the last step is done."""
+        total = sum(float(loss) * images for loss, images in self._steps)
         self.ends_s.append(time.monotonic())
-        self.losses.append(self._total / self._seen)
-        self._images, self._total, self._seen = self._seen, 0.0, 0
+        self._images = sum(images for _, images in self._steps)
+        self.losses.append(total / self._images)
+        self._steps = []
 
     def images_per_second(self) -> float:
         """Median over the epochs but the first, each from the end of the one before."""
@@ -133,9 +159,11 @@ class Answer:
     losses: list[float]
     """Mean training loss of every epoch."""
     peak_mb: float
-    """Highest resident memory of the process, its loader processes not counted."""
+    """Highest resident memory of the process, its loader processes not counted; most memory of its tensors on a GPU."""
     threads: int
     torch: str
+    gpu: str = ""
+    """Its name, where one trained."""
 
 
 def answer(main: Callable[[Work, Record], tuple[int, int]]) -> None:
@@ -154,7 +182,9 @@ def answer(main: Callable[[Work, Record], tuple[int, int]]) -> None:
     words = "bf16" if work.bf16 else "fp32"
     words += {0: "", 1: ", 1 worker"}.get(workers, f", {workers} workers")
     rate, threads = record.images_per_second(), torch.get_num_threads()
-    found = Answer(words, channels, seconds, rate, record.losses, _peak_mb(), threads, version("torch"))
+    peak_mb = torch.cuda.max_memory_allocated() / 2**20 if work.cuda else _peak_mb()
+    gpu = torch.cuda.get_device_name() if work.cuda else ""
+    found = Answer(words, channels, seconds, rate, record.losses, peak_mb, threads, version("torch"), gpu)
     print(f"\n{json.dumps(asdict(found))}", flush=True)
 
 
