@@ -26,12 +26,12 @@ import numpy as np
 import torch
 
 from eusml.config import OnlineConfig, TrainConfig
-from eusml.learning.batches import LabelledImages, Normalisation, augment_online, drawn_parameters, epoch_order, to_grey
-from eusml.learning.epoch import DeviceCases, Learner, _train_step
+from eusml.learning.batches import LabelledImages, Normalisation, drawn_parameters, epoch_order
+from eusml.learning.epoch import DeviceCases
 from eusml.learning.model import build_network
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.residence import Resident, Streamed
-from eusml.ranks import Ranks
+from eusml.learning.step import TrainingStep
 from eusml.runtime import choose_compute
 
 SIZES = (142, 1_000, 10_000, 100_000)
@@ -77,7 +77,7 @@ def measure(path: Path) -> dict[str, float]:
     compute = choose_compute("cpu", "auto")
     network = build_network("resnet34", "none", zero_init_residual=True, seed=0)
     network.to(memory_format=torch.channels_last)
-    learner = Learner(network, network, DenseOptimizer(network, settings), settings, normalisation, compute, Ranks())
+    train_step = TrainingStep(network, DenseOptimizer(network, settings), settings, normalisation, compute)
     cases = DeviceCases.of(train, compute, settings)
     began, trained = 0.0, 0
     whole = epoch_order(0, 1, len(train), BATCH)
@@ -85,10 +85,7 @@ def measure(path: Path) -> dict[str, float]:
     for step, batch in enumerate(islice(cases.images.batches(whole), STEPS + 1)):
         if step == 1:  # the first one only warms up
             began, trained = time.perf_counter(), 0
-        parameters = drawn[step]
-        assert parameters is not None
-        grey = normalisation(augment_online(to_grey(batch), parameters))
-        _train_step(learner, grey, torch.arange(len(batch)) % 2, 1e-3, 1.0)
+        train_step(batch, torch.arange(len(batch)) % 2, drawn[step])
         trained += len(batch)
     found["trained"] = trained / (time.perf_counter() - began)
     found["own_mb"] = _own_mb()

@@ -1,6 +1,7 @@
 """The machine a job runs on: device, precision, threads, and what must match for a result to repeat."""
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -63,12 +64,17 @@ def make_deterministic(threads: int | None) -> None:
     """
     usual = _usual_threads()
     torch.set_num_threads(threads or usual)
+    # cuBLAS repeats its sums only in a workspace of a fixed size, and torch refuses it in any other.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Not `use_deterministic_algorithms`, which does the same and imports all of the compiler, for 5 seconds.
     torch.set_deterministic_debug_mode("error")
     # With it every new tensor is filled with NaN, in case someone reads it unwritten: 5 % of a training on the CPU.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+    # fp32 is fp32: TF32 would round what goes into products to 10 bits, which is bf16's business here.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 @cache

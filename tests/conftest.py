@@ -15,10 +15,14 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import settings
 from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
+
+# Read when Triton is first imported. Without a GPU its interpreter runs the kernels.
+os.environ.setdefault("TRITON_INTERPRET", str(int(not torch.cuda.is_available())))
 
 
 def pytest_collection_finish() -> None:

@@ -19,13 +19,14 @@ from eusml import files
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.learning import checkpoint, epoch, train
 from eusml.learning.batches import LabelledImages
+from eusml.learning.step import TrainingStep
 from tests.conftest import two_classes, weights_sha256
 
 SETTINGS = TrainConfig(
     epochs=2, batch_size=8, threads=1, checkpoint_every_s=0.0, device="cpu", online=OnlineConfig(enabled=True),
     shallow_frac=0.5,
 )  # fmt: skip
-MOMENTS = ("_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch")
+MOMENTS = ("step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch")
 
 
 class Killer:
@@ -71,7 +72,7 @@ class Killer:
 def run(state_path: Path, result_path: Path, at: int | None) -> None:
     """Train in this process, which may not live to see the end."""
     killer = Killer(at)
-    epoch._train_step = killer.before("_train_step", epoch._train_step)
+    TrainingStep.__call__ = killer.before("step", TrainingStep.__call__)
     checkpoint.torch.save = killer.torn_save(torch.save)
     # What reached the system outlives the process: to wait for the disk would make no difference but in time.
     files.os.fsync = killer.before("os.fsync", lambda _: None)

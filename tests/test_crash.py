@@ -18,7 +18,7 @@ def test_killed_anywhere_and_started_again_ends_with_the_same_bits(tmp_path: Pat
     points = json.loads(worker.stdout)
     moments = Counter(point["moment"] for point in points)
     assert len(points) >= 16
-    assert set(moments) == {"_train_step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch"}
+    assert set(moments) == {"step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch"}
     for point in points:
         assert point["killed"] == 9, point
         assert point["ended"] == 0, point

@@ -15,7 +15,7 @@ from eusml.commands.seen import EACH_CLASS, EPOCHS, log_seen, seen
 from eusml.config import TrainConfig
 from eusml.data.manifest import Manifest
 from eusml.evaluation.captions import captioned, rows_of_images
-from eusml.learning import epoch as epochs
+from eusml.learning import step as steps
 from eusml.learning.batches import LabelledImages, epoch_order
 from eusml.learning.train import fit
 from eusml.tracking import runs
@@ -46,7 +46,7 @@ def test_the_pictures_are_what_the_training_sees_and_making_them_changes_no_weig
     tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batches: list[torch.Tensor] = []
-    augment = epochs.augment_online
+    augment = steps.augment_online
 
     def watched(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
         batches.append(augment(grey, parameters))
@@ -55,7 +55,7 @@ def test_the_pictures_are_what_the_training_sees_and_making_them_changes_no_weig
     before = weights_sha256(fit(IMAGES, None, tiny_settings, job="a").network)
     rows = np.array([0, 5, 23])
     shown = [seen(IMAGES, rows, tiny_settings, epoch) for epoch in (1, 2, 3)]
-    monkeypatch.setattr(epochs, "augment_online", watched)
+    monkeypatch.setattr(steps, "augment_online", watched)
     assert weights_sha256(fit(IMAGES, None, tiny_settings, job="a").network) == before
     order = [
         row for epoch in (1, 2, 3) for row in np.concatenate(epoch_order(tiny_settings.seed, epoch, 24, 8)) + 24 * epoch

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +28,12 @@ from eusml.evaluation.figures import drawing
 from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
-from eusml.learning.epoch import EpochResult
+from eusml.learning.epoch import EpochResult, fuses
 from eusml.learning.growth import epoch_times
 from eusml.learning.temperature import Calibration
 from eusml.learning.train import FitResult, fit
 from eusml.ranks import Ranks, current
-from eusml.runtime import choose_compute, machine_key, make_deterministic
+from eusml.runtime import Compute, choose_compute, machine_key, make_deterministic
 from eusml.tables import to_csv_text
 from eusml.tracking import registry, runs
 from eusml.tracking.lookup import FinishedRun
@@ -120,17 +121,20 @@ def _partition(study: StudyData, part: Partition) -> LabelledImages:
 def _inputs(study: StudyData, config: Config) -> Mapping[str, Any]:
     """What decides the weights."""
     settings = config.train
+    compute = choose_compute(settings.device, settings.precision)
     return {
         **study.key,
         "settings": settings.model_dump(mode="json", exclude={"checkpoint_every_s", "resident_mib"}),
         "augment": config.augment.model_dump(mode="json") if settings.offline else None,
-        "machine": machine_key(choose_compute(settings.device, settings.precision)) + _with(current()),
+        "machine": machine_key(compute) + _with(settings, compute, current()),
     }
 
 
-def _with(ranks: Ranks) -> str:
-    """Sums over several processes are rounded otherwise than those of one."""
-    return "" if ranks.count == 1 else f", {ranks.count} processes"
+def _with(settings: TrainConfig, compute: Compute, ranks: Ranks) -> str:
+    """Who rounds sums otherwise than torch does in one process."""
+    if ranks.count > 1:
+        return f", {ranks.count} processes"
+    return f", fused by triton {version('triton')}" if fuses(settings, compute) else ""
 
 
 def _served(config: Config) -> dict[str, Any]:
@@ -152,7 +156,7 @@ def _fit(
     folder: Path,
 ) -> FitResult:
     compute = choose_compute(settings.device, settings.precision)
-    where = compute.describe() + _with(current())
+    where = compute.describe() + _with(settings, compute, current())
     say(f"  {settings.arch}: {len(train)} images, {settings.epochs} epochs on {where}")
     run.tags({"eusml.compute": where})
     known = finished_fit(folder)

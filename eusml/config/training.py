@@ -69,6 +69,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the device computes it natively, fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    kernels: Literal["auto", "torch"] = "auto"
+    """`auto` takes fused kernels for bf16 on CUDA, if Triton and a C compiler are installed; `torch` always takes
+    torch's. The same arithmetic in another order: results differ by rounding."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; by default torch's choice, the number of cores. Weights are reproducible for one number."""
     checkpoint_every_s: Annotated[float, Field(ge=0.0)] = 30.0

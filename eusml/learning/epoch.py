@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,16 @@ from torch.nn import functional
 
 from eusml.config import TrainConfig
 from eusml.errors import TrainingError
-from eusml.learning.batches import LabelledImages, Normalisation, augment_online, drawn_parameters, epoch_order, to_grey
+from eusml.learning.batches import LabelledImages, Normalisation, drawn_parameters, epoch_order
+from eusml.learning.captured import Captured
+from eusml.learning.fused.twin import FusedTwin, available
 from eusml.learning.growth import grow
 from eusml.learning.model import DropoutLinear
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.predict import batched_logits
 from eusml.learning.residence import DeviceImages, on_device
 from eusml.learning.schedule import learning_rate
+from eusml.learning.step import TrainingStep
 from eusml.learning.together import shared_twin
 from eusml.ranks import Ranks
 from eusml.runtime import Compute
@@ -69,13 +72,12 @@ class Learner:
 
     network: nn.Module
     """To be measured and saved."""
-    stepped: nn.Module
-    """What steps call: the network itself; where several processes train together, its twin around the same weights,
-    whose gradients and batch statistics are those of all of them."""
-    optimizer: DenseOptimizer
-    settings: TrainConfig
-    normalisation: Normalisation
-    compute: Compute
+    step: TrainingStep
+    """Of the network as deep as it is now."""
+    take_step: Callable[..., torch.Tensor]
+    """The step, captured where one process trains on a CUDA device."""
+    answer: Callable[[torch.Tensor], torch.Tensor]
+    """Logits of images that are not trained on, likewise."""
     ranks: Ranks
 
     @classmethod
@@ -91,72 +93,132 @@ class Learner:
     ) -> "Learner":
         """A network on its device, as deep as in that epoch; all processes must ask, and get rank 0's weights."""
         grow(network, settings, epoch)
-        stepped = _stepped(network, compute, ranks)
-        return cls(network, stepped, optimizer, settings, normalisation, compute, ranks)
+        stepped = _stepped(network, settings, compute, ranks)
+        return cls._with(
+            network, TrainingStep(stepped, optimizer, settings, normalisation, compute, ranks.count), ranks
+        )
+
+    @classmethod
+    def _with(cls, network: nn.Module, step: TrainingStep, ranks: Ranks) -> "Learner":
+        def answer(images: torch.Tensor) -> torch.Tensor:
+            return batched_logits(network, images, step.normalisation, step.compute)
+
+        if step.compute.device.type != "cuda" or ranks.count > 1:
+            return cls(network, step, step, answer, ranks)
+        return cls(network, step, Captured(step, step.stepped), Captured(answer, network), ranks)
 
     def grown(self, epoch: int) -> "Learner":
         """The learner of an epoch, counted from 1: itself unless the network's depth changes with it."""
-        if not grow(self.network, self.settings, epoch):
+        settings, compute = self.step.settings, self.step.compute
+        if not grow(self.network, settings, epoch):
             return self
-        # A twin is told when it is made which weights the processes share.
-        return replace(self, stepped=_stepped(self.network, self.compute, self.ranks))
+        # A twin is told when it is made which weights there are, and so is what was captured.
+        step = replace(self.step, stepped=_stepped(self.network, settings, compute, self.ranks))
+        return self._with(self.network, step, self.ranks)
 
 
-def _stepped(network: nn.Module, compute: Compute, ranks: Ranks) -> nn.Module:
-    return network if ranks.count == 1 else shared_twin(network, ranks, compute.device)
+def _stepped(network: nn.Module, settings: TrainConfig, compute: Compute, ranks: Ranks) -> nn.Module:
+    """What steps call: the network itself, or a twin around the same weights.
 
-
-def train_epoch(learner: Learner, train: DeviceCases, held_out: DeviceCases | None, epoch: int) -> EpochResult:
-    """Train for one epoch, counted from 1, then measure the held-out cases.
-
-    Raises:
-        TrainingError: the loss of a step is not finite.
+    Where several processes train together, its gradients and batch statistics are those of all of them; on a CUDA
+    device it is a faster one.
     """
+    if ranks.count > 1:
+        return shared_twin(network, ranks, compute.device)
+    return FusedTwin(network) if fuses(settings, compute) else network
+
+
+def fuses(settings: TrainConfig, compute: Compute) -> bool:
+    """Whether a training by one process takes the fused kernels."""
+    return settings.kernels == "auto" and compute.device.type == "cuda" and compute.bf16 and available()
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What an epoch does, made while the device still works on the one before."""
+
+    epoch: int
+    """From 1."""
+    whole: "Sequence[NDArray[np.int64]]"
+    """Samples of every step, of all processes."""
+    own: "Sequence[NDArray[np.int64]]"
+    """Those of this process."""
+    rates: Sequence[float]
+    """Learning rate of every step."""
+    drawn: Sequence[torch.Tensor | None]
+    """Of every step's augmentation, as `drawn_parameters` gives it."""
+    targets: Sequence[torch.Tensor]
+    """Of every step, int64 [B] on the device."""
+
+    @classmethod
+    def of(cls, learner: Learner, train: DeviceCases, epoch: int) -> "EpochPlan":
+        """A pure function of settings and epoch."""
+        settings, device, count = learner.step.settings, learner.step.compute.device, len(train.y_true)
+        whole = epoch_order(settings.seed, epoch, count, settings.batch_size)
+        own = [learner.ranks.part(batch) for batch in whole]
+        first, total = (epoch - 1) * len(whole), settings.epochs * len(whole)
+        rates = [learning_rate(settings, first + step, total) for step in range(len(whole))]
+        drawn = drawn_parameters(settings.seed, epoch, count, own, settings.online, device)
+        rows = torch.from_numpy(np.concatenate(own)).to(device)
+        targets = torch.split(train.y_true[rows], [len(part) for part in own])
+        return cls(epoch, whole, own, rates, drawn, targets)
+
+
+@dataclass(frozen=True)
+class LaunchedEpoch:
+    """An epoch that the device may still be at."""
+
+    plan: EpochPlan
+    figures: torch.Tensor
+    """Mean loss of every step, the number of hits, and the held-out cases' loss and accuracy: float64 [steps + 3]."""
+    began: float
+    """By the performance counter."""
+
+    def read(self) -> EpochResult:
+        """Wait for the device, the only time in an epoch.
+
+        Raises:
+            TrainingError: the loss of a step is not finite.
+        """
+        plan = self.plan
+        *losses, hits, test_loss, test_accuracy = self.figures.tolist()
+        for step, value in enumerate(losses):
+            if not math.isfinite(value):
+                raise TrainingError(
+                    f"the loss became {value} at step {(plan.epoch - 1) * len(losses) + step + 1} (epoch {plan.epoch}, "
+                    f"learning rate {plan.rates[step]:.3g}); nothing of this epoch is kept. Try a lower train.lr or "
+                    "-P train.precision=fp32"
+                )
+        count = sum(len(batch) for batch in plan.whole)
+        train_loss = math.fsum(value * len(batch) for value, batch in zip(losses, plan.whole, strict=True)) / count
+        seconds = time.perf_counter() - self.began
+        return EpochResult(plan.epoch, plan.rates[-1], train_loss, hits / count, test_loss, test_accuracy, seconds)
+
+
+def launch(learner: Learner, train: DeviceCases, held_out: DeviceCases | None, plan: EpochPlan) -> LaunchedEpoch:
+    """Begin an epoch's steps, and the measurement of the held-out cases behind them."""
     began = time.perf_counter()
-    settings, count = learner.settings, len(train.y_true)
-    whole = epoch_order(settings.seed, epoch, count, settings.batch_size)
-    first, total = (epoch - 1) * len(whole), settings.epochs * len(whole)
-    rates = [learning_rate(settings, first + step, total) for step in range(len(whole))]
-    _begin_epoch(learner.stepped, settings.seed, epoch, learner.ranks.rank)
-    learner.stepped.train()
-    trained = _steps(learner, train, epoch, whole, rates)
+    stepped = learner.step.stepped
+    _begin_epoch(stepped, learner.step.settings.seed, plan.epoch, learner.ranks.rank)
+    stepped.train()
+    trained = _steps(learner, train, plan)
     measured = trained.new_full((2,), math.nan) if held_out is None else _measure(learner, held_out)
-    # The epoch's only wait for the device.
-    values: list[float] = torch.cat([trained, measured]).tolist()
-    *losses, hits, test_loss, test_accuracy = values
-    for step, value in enumerate(losses):
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss became {value} at step {first + step + 1} (epoch {epoch}, learning rate "
-                f"{rates[step]:.3g}); nothing of this epoch is kept. Try a lower train.lr or -P train.precision=fp32"
-            )
-    train_loss = math.fsum(value * len(batch) for value, batch in zip(losses, whole, strict=True)) / count
-    seconds = time.perf_counter() - began
-    return EpochResult(epoch, rates[-1], train_loss, hits / count, test_loss, test_accuracy, seconds)
+    return LaunchedEpoch(plan, torch.cat([trained, measured]), began)
 
 
-def _steps(
-    learner: Learner, train: DeviceCases, epoch: int, whole: "Sequence[NDArray[np.int64]]", rates: Sequence[float]
-) -> torch.Tensor:
+def _steps(learner: Learner, train: DeviceCases, plan: EpochPlan) -> torch.Tensor:
     """Mean loss of every step, and the number of hits: float64 [steps + 1], of all processes, on the device.
 
     They stay there: reading each of them would make the device wait.
     """
-    settings, ranks, device = learner.settings, learner.ranks, learner.compute.device
-    order = [ranks.part(batch) for batch in whole]
-    drawn = drawn_parameters(settings.seed, epoch, len(train.y_true), order, settings.online, device)
-    rows = torch.from_numpy(np.concatenate(order)).to(device)
-    targets = torch.split(train.y_true[rows], [len(part) for part in order])
-    losses, hits = [], []
-    for step, images in enumerate(train.images.batches(order)):
-        grey, parameters = to_grey(images), drawn[step]
-        if parameters is not None:
-            grey = augment_online(grey, parameters)
-        share = len(order[step]) / len(whole[step])
-        loss, correct = _train_step(learner, learner.normalisation(grey), targets[step], rates[step], share)
-        losses.append(loss)
-        hits.append(correct)
-    return ranks.add(torch.cat([torch.stack(losses).double(), torch.stack(hits).sum()[None].double()]))
+    figures = []
+    for number, images in enumerate(train.images.batches(plan.own)):
+        learner.step.optimizer.set_rate(plan.rates[number])
+        drawn, share = plan.drawn[number], len(plan.own[number]) / len(plan.whole[number])
+        inputs = [images, plan.targets[number], *([] if drawn is None else [drawn])]
+        figures.append(learner.take_step(*inputs) if share == 1 else learner.step(*inputs, share=share))
+    losses, hits = torch.stack(figures).double().unbind(1)
+    return learner.ranks.add(torch.cat([losses, hits.sum()[None]]))
 
 
 def _begin_epoch(network: nn.Module, seed: int, epoch: int, rank: int) -> None:
@@ -165,39 +227,11 @@ def _begin_epoch(network: nn.Module, seed: int, epoch: int, rank: int) -> None:
             module.begin_epoch(seed, epoch, rank)
 
 
-def _train_step(
-    learner: Learner, batch: torch.Tensor, target: torch.Tensor, lr: float, share: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """One step; returns loss and number of hits as tensors on the device.
-
-    Args:
-        learner: whose weights move.
-        batch: normalised images, float32 [B, C, S, S].
-        target: their classes, int64 [B].
-        lr: learning rate.
-        share: which part of the step's images these are, the rest being other processes'; the losses that all of them
-            return add up to the mean over the step's images.
-    """
-    settings, compute = learner.settings, learner.compute
-    with torch.autocast(compute.device.type, torch.bfloat16, enabled=compute.bf16):
-        logits = learner.stepped(batch)
-    loss = share * functional.cross_entropy(logits.float(), target, label_smoothing=settings.label_smoothing)
-    # Gradients are averaged over the processes, and are to be added up.
-    (loss * learner.ranks.count).backward()  # type: ignore[no-untyped-call]
-    learner.optimizer.step(lr)
-    return loss.detach(), (logits.detach().argmax(1) == target).sum()
-
-
 def _measure(learner: Learner, held_out: DeviceCases) -> torch.Tensor:
     """Loss and accuracy, float64 [2], in evaluation mode and the training's precision; not the reported evaluation."""
     count = len(held_out.y_true)
     chunks = np.split(np.arange(count), range(_MEASURED_AT_ONCE, count, _MEASURED_AT_ONCE))
-    logits = torch.cat(
-        [
-            batched_logits(learner.network, images, learner.normalisation, learner.compute)
-            for images in held_out.images.batches(chunks)
-        ]
-    )
+    logits = torch.cat([learner.answer(images) for images in held_out.images.batches(chunks)])
     loss = functional.cross_entropy(logits, held_out.y_true)
     accuracy = (logits.argmax(1) == held_out.y_true).float().mean()
     return torch.stack([loss, accuracy]).double()

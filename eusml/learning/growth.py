@@ -15,7 +15,7 @@ from torch import nn
 
 from eusml.config import TrainConfig
 
-_STAGES = ("layer1", "layer2", "layer3", "layer4")
+STAGES = ("layer1", "layer2", "layer3", "layer4")
 _SHALLOW_TIME = 0.3
 """About what `benchmarks/growth.py` finds for ResNet-34 on a CPU."""
 
@@ -45,7 +45,7 @@ class GrowingStage(nn.Sequential):
 
 def make_growing(network: nn.Module) -> None:
     """Exchange the stages of a torchvision ResNet; blocks, weights and their names stay."""
-    for name in _STAGES:
+    for name in STAGES:
         stage = network.get_submodule(name)
         assert isinstance(stage, nn.Sequential)
         network.set_submodule(name, GrowingStage(*stage))

@@ -33,7 +33,8 @@ class DropoutLinear(nn.Linear):
 
     def begin_epoch(self, seed: int, epoch: int, rank: int = 0) -> None:
         """Seed what this epoch blanks; of several processes, each blanks something else."""
-        self.generator = torch.Generator(self.weight.device)
+        if self.generator is None or self.generator.device != self.weight.device:
+            self.generator = torch.Generator(self.weight.device)  # one for all epochs: captured steps know it
         own = (rank,) if rank else ()
         words = np.random.SeedSequence([seed, epoch, _DROPOUT_STREAM], spawn_key=own).generate_state(1, np.uint64)
         self.generator.manual_seed(int(words[0] >> np.uint64(1)))

@@ -26,9 +26,12 @@ class DenseOptimizer:
             {"params": [dense for dense in self._dense if dense.ndim > 1], "weight_decay": settings.weight_decay},
             {"params": [dense for dense in self._dense if dense.ndim <= 1], "weight_decay": 0.0},
         ]
+        device = self._dense[0].device
+        # A number would be written into a captured step (`captured.py`) as it was then.
+        self._rate = torch.tensor(settings.lr, device=device) if device.type == "cuda" else None
         self._optimizer: torch.optim.Optimizer
         if settings.optimizer == "adamw":
-            self._optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True)
+            self._optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True, capturable=self._rate is not None)
         else:
             self._optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
             # Zero is what torch begins with, too, but it cannot when only some of the weights begin (`growth.py`).
@@ -37,13 +40,23 @@ class DenseOptimizer:
 
     def step(self, lr: float) -> None:
         """Change the weights by the gradients that are there, and forget these; weights that ask for none stay."""
+        self.set_rate(lr)
+        self.apply()
+
+    def set_rate(self, lr: float) -> None:
+        """The learning rate from now on."""
+        if self._rate is not None:
+            self._rate.fill_(lr)
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr if self._rate is None else self._rate
+
+    def apply(self) -> None:
+        """The step at the rate that was set last."""
         for parameter, dense in zip(self._parameters, self._dense, strict=True):
             if parameter.requires_grad:
                 assert parameter.grad is not None
                 dense.grad = _dense(parameter.grad)
                 parameter.grad = None
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 

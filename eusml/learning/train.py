@@ -13,7 +13,7 @@ from eusml.config import TrainConfig
 from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
-from eusml.learning.epoch import DeviceCases, EpochResult, Learner, train_epoch
+from eusml.learning.epoch import DeviceCases, EpochPlan, EpochResult, Learner, launch
 from eusml.learning.growth import make_growing
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network, empty_network
 from eusml.learning.optimizer import DenseOptimizer
@@ -152,15 +152,18 @@ def _taken_over(state: TrainingState | None, network: nn.Module, optimizer: Dens
 
 def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
     """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
-    settings, compute, ranks = learner.settings, learner.compute, learner.ranks
+    settings, compute, ranks = learner.step.settings, learner.step.compute, learner.ranks
     cases = DeviceCases.of(train, compute, settings)
     held_out = None if test is None else DeviceCases.of(test, compute, settings)
+    plan = EpochPlan.of(learner, cases, start + 1)
     with kept_memory():
         for epoch in range(start + 1, settings.epochs + 1):
             if not ranks.agree(True):
                 return
             learner = learner.grown(epoch)
-            result = train_epoch(learner, cases, held_out, epoch)
+            launched = launch(learner, cases, held_out, plan)
+            plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
+            result = launched.read()
             try:
                 yield result
             except GeneratorExit:
