@@ -52,7 +52,7 @@ def choose_compute(device: Literal["auto", "cpu", "cuda"], precision: Literal["a
     if device == "cuda" and not has_cuda:
         raise TrainingError("train.device is cuda, but torch sees no CUDA device; use auto or cpu")
     chosen = torch.device("cuda" if device != "cpu" and has_cuda else "cpu")
-    native = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else _cpu_has_bf16()
+    native = torch.cuda.is_bf16_supported(including_emulation=False) if chosen.type == "cuda" else _cpu_has_bf16()
     return Compute(chosen, bf16=precision == "bf16" or (precision == "auto" and native))
 
 

@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from eusml.config import TrainConfig
+from eusml.errors import TrainingError
 from eusml.learning.fused import norm as fused
 from eusml.learning.fused.twin import FusedTwin
 from eusml.learning.growth import grow, make_growing
@@ -64,6 +65,12 @@ def test_what_is_added_gets_the_gradients_of_both_readers() -> None:
     loss = (one * weights[0] + other * weights[1]).sum()
     got = torch.autograd.grad(loss, [x, ours.weight, ours.bias, identity])
     agree([one, other, *got], [y, y, *wanted])
+
+
+def test_a_map_that_offsets_do_not_reach_is_refused() -> None:
+    huge = torch.empty(1, device="meta").expand(2, 64, 2**12, 2**12).to(memory_format=torch.channels_last)
+    with pytest.raises(TrainingError, match=r"2,147,483,648 values.*train\.batch_size"):
+        fused.normalised(huge, a_norm(64), relu=True)
 
 
 @pytest.mark.parametrize("side", [8, 9])

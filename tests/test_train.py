@@ -76,6 +76,17 @@ def test_non_finite_loss_stops_and_names_the_step(tiny_settings: TrainConfig, mo
         fit(TRAIN, TEST, tiny_settings, job="j")
 
 
+def test_a_device_that_is_too_small_is_named_with_what_to_change(
+    tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(TrainingStep, "__call__", full)
+    with pytest.raises(TrainingError, match=r"resnet34 with batches of 8 images of 32 x 32 .*batch_size.*2\.00 GiB"):
+        fit(TRAIN, TEST, tiny_settings, job="j")
+
+
 def test_an_absurd_learning_rate_really_diverges(tiny_settings: TrainConfig) -> None:
     settings = tiny_settings.model_copy(
         update={"optimizer": "sgd", "lr": 10.0, "weight_decay": 1.0, "epochs": 60, "schedule": "cosine"}

@@ -130,7 +130,10 @@ def _stepped(network: nn.Module, settings: TrainConfig, compute: Compute, ranks:
 
 def fuses(settings: TrainConfig, compute: Compute) -> bool:
     """Whether a training by one process takes the fused kernels."""
-    return settings.kernels == "auto" and compute.device.type == "cuda" and compute.bf16 and available()
+    if settings.kernels != "auto" or compute.device.type != "cuda" or not compute.bf16:
+        return False
+    # Triton knows no bf16 on what came before Ampere.
+    return torch.cuda.get_device_capability(compute.device) >= (8, 0) and available()
 
 
 @dataclass(frozen=True)

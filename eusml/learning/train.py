@@ -1,8 +1,8 @@
 """Training one network. Knows neither MLflow nor Optuna: it calls `on_epoch` with what it measured."""
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,8 +60,8 @@ def fit(
             look like, so the input's mean and deviation and the final batch statistics are theirs.
 
     Raises:
-        TrainingError: a loss that is not finite, a class that is missing, weights that cannot be had, or more processes
-            than a step has images.
+        TrainingError: a loss that is not finite, a class that is missing, weights that cannot be had, too little
+            memory on the device, or more processes than a step has images.
         CheckpointError: the saved state is damaged or belongs to another job.
     """
     if len(set(train.y_true.tolist())) < 2:
@@ -150,6 +150,18 @@ def _taken_over(state: TrainingState | None, network: nn.Module, optimizer: Dens
     return [EpochResult(**row) for row in state.history]
 
 
+@contextmanager
+def _memory_is_enough(settings: TrainConfig, train: LabelledImages) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        side = train.images.shape[1]
+        raise TrainingError(
+            f"the device has too little memory for {settings.arch} with batches of {settings.batch_size} images of "
+            f"{side} x {side} pixels; give a smaller train.batch_size or data.image_size_px ({error})"
+        ) from None
+
+
 def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
     """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
     settings, compute, ranks = learner.step.settings, learner.step.compute, learner.ranks
@@ -161,9 +173,10 @@ def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None
             if not ranks.agree(True):
                 return
             learner = learner.grown(epoch)
-            launched = launch(learner, cases, held_out, plan)
-            plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
-            result = launched.read()
+            with _memory_is_enough(settings, train):
+                launched = launch(learner, cases, held_out, plan)
+                plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
+                result = launched.read()
             try:
                 yield result
             except GeneratorExit:

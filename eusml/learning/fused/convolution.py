@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from eusml.learning.fused.norm import check_size
+
 _STEM_SIDE = 8
 """The first filters, 7 x 7, widened by zeros to what is aligned in memory."""
 _STEM_ROWS = 64
@@ -97,7 +99,7 @@ class _StemProduct(torch.autograd.Function):
         batch, channels, height, width = x.shape
         out_height, out_width = (height + 1) // 2, (width + 1) // 2
         rows, taps = batch * out_height * out_width, channels * _STEM_SIDE**2
-        assert rows * taps < 2**31, "offsets are 32 bits wide"
+        check_size(rows * taps)
         patches = torch.empty((rows, taps), dtype=dtype, device=x.device)
         kernels.patches[(-(-rows // _STEM_ROWS),)](
             x, patches, rows, height, width, out_height, out_width, *x.stride(), channels, _STEM_ROWS, num_warps=4

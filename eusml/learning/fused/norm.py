@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from eusml.errors import TrainingError
+
 _TILE_ROWS, _TILE_CHANNELS = 64, 64
 _TOTAL_CHANNELS = 16
 """Channels per program where parts are added up: there are few parts, so many programs share the wait for them."""
@@ -15,6 +17,19 @@ the same on every device, and so are the bits."""
 _STAGES = 3
 _WARPS = 4
 _LAST = torch.channels_last
+
+
+def check_size(values: int) -> None:
+    """Refuse what is too large for the kernels.
+
+    Raises:
+        TrainingError: it has more values than offsets of 32 bits reach.
+    """
+    if values >= 2**31:
+        raise TrainingError(
+            f"a batch makes a map of {values:,} values; the fused kernels reach {2**31 - 1:,}. Give a smaller "
+            "train.batch_size, or -P train.kernels=torch"
+        )
 
 
 @dataclass(frozen=True)
@@ -29,7 +44,7 @@ class _Map:
         batch, channels, height, width = x.shape
         assert x.is_contiguous(memory_format=_LAST)
         assert channels % _TILE_CHANNELS == 0
-        assert x.numel() < 2**31, "offsets are 32 bits wide"
+        check_size(x.numel())
         return cls(batch * height * width, channels)
 
     @property

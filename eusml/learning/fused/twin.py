@@ -2,8 +2,10 @@
 
 import importlib.util
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,8 +17,11 @@ from eusml.learning.growth import STAGES, GrowingStage
 
 
 def available() -> bool:
-    """Whether Triton is installed and finds the C compiler that it builds its launchers with."""
-    return importlib.util.find_spec("triton") is not None and any(map(shutil.which, ("cc", "gcc", "clang")))
+    """Whether Triton is installed, and what it builds its launchers with: a C compiler and Python's headers."""
+    compiles = (
+        any(map(shutil.which, ("cc", "gcc", "clang"))) and Path(sysconfig.get_path("include"), "Python.h").is_file()
+    )
+    return compiles and importlib.util.find_spec("triton") is not None
 
 
 class _Layer(NamedTuple):
