@@ -19,7 +19,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from eusml.config import Arch, TrainConfig
-from eusml.learning import epoch as module
+from eusml.learning import learner as module
 from eusml.learning.batches import LabelledImages
 from eusml.learning.model import build_network
 from eusml.learning.train import fit

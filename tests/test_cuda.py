@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from eusml.config import TrainConfig
-from eusml.learning import epoch as module
+from eusml.learning import learner as module
 from eusml.learning.batches import LabelledImages
-from eusml.learning.epoch import EpochResult, fuses
+from eusml.learning.epoch import EpochResult
 from eusml.learning.fused.twin import FusedTwin
+from eusml.learning.learner import fuses
 from eusml.learning.step import TrainingStep
 from eusml.learning.train import FitResult, fit
 from eusml.runtime import choose_compute

@@ -28,8 +28,9 @@ from eusml.evaluation.figures import drawing
 from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
-from eusml.learning.epoch import EpochResult, fuses
+from eusml.learning.epoch import EpochResult
 from eusml.learning.growth import epoch_times
+from eusml.learning.learner import fuses
 from eusml.learning.temperature import Calibration
 from eusml.learning.train import FitResult, fit
 from eusml.ranks import Ranks, current

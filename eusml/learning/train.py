@@ -13,8 +13,9 @@ from eusml.config import TrainConfig
 from eusml.errors import TrainingError
 from eusml.learning.batches import LabelledImages, Normalisation
 from eusml.learning.checkpoint import TrainingState, load_state, save_state
-from eusml.learning.epoch import DeviceCases, EpochPlan, EpochResult, Learner, launch
+from eusml.learning.epoch import DeviceCases, EpochPlan, EpochResult, launch
 from eusml.learning.growth import make_growing
+from eusml.learning.learner import Learner
 from eusml.learning.model import IMAGENET_MEAN, IMAGENET_STD, build_network, empty_network
 from eusml.learning.optimizer import DenseOptimizer
 from eusml.learning.recalibrate import recalibrate
