@@ -20,6 +20,7 @@ from hypothesis import settings
 from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
+from tests.stores import empty_store
 
 # Read when Triton is first imported. Without a GPU its interpreter runs the kernels.
 os.environ.setdefault("TRITON_INTERPRET", str(int(not torch.cuda.is_available())))
@@ -58,7 +59,7 @@ def tiny_settings() -> TrainConfig:
 
 @pytest.fixture(scope="module")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One empty store for a whole file: its tables take seconds to make."""
+    """One empty store for a whole file."""
     import mlflow
 
     from eusml.tracking import store
@@ -66,7 +67,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         # Not by `set_tracking_uri`, which would outlive this file and override the environment of later tests.
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
         experiment = mlflow.create_experiment("test", artifact_location=str(folder / "artifacts"))
         patch.setenv("MLFLOW_EXPERIMENT_ID", experiment)
         store.connect()

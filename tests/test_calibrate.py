@@ -14,6 +14,7 @@ from eusml.config import Config, load_config
 from eusml.errors import ConfigError, DataError
 from eusml.learning.temperature import calibrate as calibrated
 from eusml.learning.temperature import fit_temperature, tempered
+from tests.stores import empty_store
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,7 @@ SETTINGS = {
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_ARTIFACT_URI", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     return {**SETTINGS, "work_dir": str(tmp_path / "work")}
 
 
@@ -82,7 +82,7 @@ def test_inner_folds_made_at_once_calibrate_as_folds_made_in_turn(
     specs = []
     for processes in ("1", "2"):
         # Stores and folders of their own: else the second would find the networks of the first.
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/{processes}.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path, f"{processes}.db"))
         chosen = config(settings, networks_at_once=processes, work_dir=str(tmp_path / processes))
         with open_job("train", chosen) as job:
             specs.append(trained_model(job, study_data(job), "resnet34", chosen).spec)

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from eusml.__main__ import main
 from eusml.data.images import decode, encode_png
 from tests.pictures import everything, speckled
+from tests.stores import empty_store
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / label).mkdir(parents=True, exist_ok=True)
         (folder / label / f"{number}.png").write_bytes(encode_png(speckled(number)))
     (folder / "LM" / "copy.png").write_bytes(encode_png(everything(speckled(0))))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setenv("MLFLOW_ARTIFACT_URI", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     return folder
 
 

@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 from eusml.__main__ import COMMANDS, main, parse
 from eusml.data.images import encode_png
 from tests.conftest import two_classes
+from tests.stores import empty_store
 
 
 def test_what_needs_no_network_imports_none() -> None:
@@ -85,7 +86,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (root / f"{number}.png").write_bytes(encode_png(image))
     table = pd.DataFrame({"case_id": [f"c{i}" for i in range(12)], "image": [f"{i}.png" for i in range(12)]})
     table.assign(label=["GIST" if y else "LM" for y in y_true]).to_csv(root / "manifest.csv", index=False)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     return root
 
 

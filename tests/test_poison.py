@@ -14,6 +14,7 @@ from eusml.config import Config, load_config
 from eusml.data.manifest import Manifest
 from eusml.data.prepare import Prepared
 from eusml.data.split import Split
+from tests.stores import empty_store
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +67,7 @@ def test_labels_of_reported_cases_change_no_trial_no_setting_and_no_weight(
         # Stores and folders of their own, lest one takes over what the other did.
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/{name}/mlflow.db")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path / name))
         found[name] = outcome(load_config(None, SETTINGS), poison=name == "poisoned")
     *honest, honest_curves = found["honest"]
     *wrong, wrong_curves = found["poisoned"]

@@ -13,6 +13,7 @@ from eusml.data.pseudonyms import load_key, pseudonym
 from eusml.data.sources import read_cases
 from eusml.errors import DataError
 from tests.dicom_files import SECRETS, UID_ROOT, dataset, region, rle, written
+from tests.stores import empty_store
 
 RNG = np.random.default_rng(3)
 
@@ -167,7 +168,7 @@ def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
 
 def run_data(root: Path, monkeypatch: pytest.MonkeyPatch, **more: object) -> int:
     monkeypatch.chdir(root.parent)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root.parent}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(root.parent))
     values = {
         "experiment": Path(__file__).parents[1] / "experiments" / "folder.yaml",
         "data.source": "dicom",

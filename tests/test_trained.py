@@ -12,6 +12,7 @@ from eusml.commands.train import trained_model
 from eusml.commands.trained import TrainedModel
 from eusml.config import Config, load_config
 from eusml.learning.bundle import WEIGHTS_FILE
+from tests.stores import empty_store
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +25,7 @@ SETTINGS = {
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     monkeypatch.chdir(tmp_path)  # where the store keeps its artifacts
     return {**SETTINGS, "work_dir": str(tmp_path / "work")}
 

@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import NamedTemporaryFile
 
 import mlflow
 import pytest
@@ -19,6 +18,7 @@ from filelock import FileLock
 
 from eusml.__main__ import main
 from tests.integration.forked import Forked
+from tests.stores import empty_store
 
 TINY = """
 name: tiny
@@ -101,20 +101,11 @@ class Place:
         return Forked(["eusml", *words], self.environment, log or Path(os.devnull), cwd or Path.cwd())
 
 
-@cache
-def _empty_store() -> bytes:
-    """A database with MLflow's tables, which take seconds to make."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "mlflow.db"
-        mlflow.MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
-        return file.read_bytes()
-
-
 def make_place(folder: Path, *, epochs: int = 2) -> Place:
     """Settings, an empty store and an experiment in it."""
     uri = f"sqlite:///{folder}/mlflow.db"
     if not (folder / "mlflow.db").exists():
-        (folder / "mlflow.db").write_bytes(_empty_store())
+        empty_store(folder)
     (folder / "tiny.yaml").write_text(TINY.format(work=folder / "work", epochs=epochs))
     client = mlflow.MlflowClient(tracking_uri=uri)
     if client.get_experiment_by_name("tiny") is None:
