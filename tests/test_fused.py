@@ -86,8 +86,9 @@ def test_pooling_takes_the_largest_of_nine(side: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_of_the_twin_is_one_of_the_network() -> None:
-    """Shallow and small, for the interpreter takes its time; the other blocks are like these."""
+def test_a_step_of_the_twin_is_one_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shallow, small and by few programs, for the interpreter takes its time; the other blocks are like these."""
+    monkeypatch.setattr(fused, "_TOTAL_CHANNELS", 64)
     settings = TrainConfig(shallow_frac=0.5, epochs=2)
     theirs = build_network("resnet34", "none", zero_init_residual=False, seed=0)
     theirs.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
