@@ -28,6 +28,8 @@ def a_norm(channels: int) -> nn.BatchNorm2d:
     generator = torch.Generator().manual_seed(1)
     nn.init.uniform_(norm.weight, 0.5, 2.0, generator=generator)
     nn.init.normal_(norm.bias, generator=generator)
+    assert norm.running_mean is not None
+    nn.init.normal_(norm.running_mean, generator=generator)  # sums are made about it
     return norm
 
 
