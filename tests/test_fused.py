@@ -1,6 +1,7 @@
 """The fused kernels beside torch's layers, by Triton's interpreter: their arithmetic, on any machine."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +11,12 @@ from torch.nn import functional
 from eusml.config import TrainConfig
 from eusml.errors import TrainingError
 from eusml.learning.fused import norm as fused
+from eusml.learning.fused import twin
 from eusml.learning.fused.twin import FusedTwin
 from eusml.learning.growth import grow, make_growing
+from eusml.learning.learner import fuses
 from eusml.learning.model import build_network
+from eusml.runtime import Compute
 
 pytest.importorskip("triton", reason="torch brings it on Linux only")
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="test_cuda.py has the kernels themselves, there")
@@ -101,10 +105,10 @@ def test_a_step_of_the_twin_is_one_of_the_network(monkeypatch: pytest.MonkeyPatc
     images, target = maps(3, 3, 33, 33).detach(), torch.tensor([0, 1, 1])
     logits = theirs(images)
     functional.cross_entropy(logits, target).backward()
-    twin = FusedTwin(ours, torch.float32)
-    answered = twin(images)
+    fast = FusedTwin(ours, torch.float32)
+    answered = fast(images)
     functional.cross_entropy(answered, target).backward()
-    twin.hand_back()
+    fast.hand_back()
     torch.testing.assert_close(answered, logits, rtol=1e-4, atol=1e-5)
     for (name, one), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert (one.grad is None) == (other.grad is None) == (not other.requires_grad), name
@@ -112,3 +116,33 @@ def test_a_step_of_the_twin_is_one_of_the_network(monkeypatch: pytest.MonkeyPatc
             assert (one.grad - other.grad).norm() < 0.01 * other.grad.norm() + 1e-6, name
     for (name, one), other in zip(ours.named_buffers(), theirs.buffers(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "bf16", "capability", "compilers", "taken"),
+    [
+        ("auto", True, (9, 0), ("gcc",), True),
+        ("torch", True, (9, 0), ("gcc",), False),
+        ("auto", False, (9, 0), ("gcc",), False),
+        ("auto", True, (7, 5), ("gcc",), False),
+        ("auto", True, (9, 0), (), False),
+    ],
+)
+def test_they_are_taken_where_they_can_be_built_and_run(
+    kernels: str,
+    bf16: bool,
+    capability: tuple[int, int],
+    compilers: tuple[str, ...],
+    taken: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "Python.h").touch()
+    monkeypatch.setattr(twin.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(twin.shutil, "which", lambda name: name if name in compilers else None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    settings = TrainConfig.model_validate({"kernels": kernels})
+    assert fuses(settings, Compute(torch.device("cuda"), bf16)) == taken
+    assert not fuses(settings, Compute(torch.device("cpu"), bf16))
+    (tmp_path / "Python.h").unlink()
+    assert not fuses(settings, Compute(torch.device("cuda"), bf16))

@@ -25,7 +25,7 @@ What is not equal:
   too, ours does not.
 - Unasked nobody compiles the network: torch.compile wants a C++ compiler, and a minute or more before the first step,
   in every job here, since none finds what another has compiled.
-- On a GPU fp32 is what torch makes of it unasked, products in convolutions in TF32. torchvision's script, timm's and
-  fastai wait for it after every step, to read the loss, as they do by themselves; Lightning and ours once an epoch.
-  Memory is that of the GPU's tensors.
+- On a GPU fp32 is what torch makes of it unasked, products in convolutions in TF32; ours takes TF32 never.
+  torchvision's script, timm's and fastai wait for the GPU after every step, to read the loss, as they do by themselves;
+  Lightning and ours once an epoch. Memory is that of the GPU's tensors.
 """

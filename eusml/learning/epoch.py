@@ -140,9 +140,12 @@ def _steps(learner: Learner, train: DeviceCases, plan: EpochPlan) -> torch.Tenso
     figures = []
     for number, images in enumerate(train.images.batches(plan.own)):
         learner.step.optimizer.set_rate(plan.rates[number])
-        drawn, share = plan.drawn[number], len(plan.own[number]) / len(plan.whole[number])
+        drawn = plan.drawn[number]
         inputs = [images, plan.targets[number], *([] if drawn is None else [drawn])]
-        figures.append(learner.take_step(*inputs) if share == 1 else learner.step(*inputs, share=share))
+        if learner.ranks.count == 1:
+            figures.append(learner.take_step(*inputs))
+        else:
+            figures.append(learner.step(*inputs, share=len(plan.own[number]) / len(plan.whole[number])))
     losses, hits = torch.stack(figures).double().unbind(1)
     return learner.ranks.add(torch.cat([losses, hits.sum()[None]]))
 

@@ -176,7 +176,8 @@ def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None
             learner = learner.grown(epoch)
             with _memory_is_enough(settings, train):
                 launched = launch(learner, cases, held_out, plan)
-                plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
+                if epoch < settings.epochs:
+                    plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
                 result = launched.read()
             try:
                 yield result

@@ -65,6 +65,8 @@ class _Map:
 
 def _moments(x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
     """Float32 [4, C]: mean, 1 / deviation, scale and shift of a batch; running statistics move on."""
+    import triton
+
     from eusml.learning.fused import kernels
 
     size = _Map.of(x)
@@ -76,7 +78,7 @@ def _moments(x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
     )  # fmt: skip
     kernels.moments_of_sums[(size.channels // _TOTAL_CHANNELS,)](
         sums[0], sums[1], moments, norm.running_mean, norm.running_var, norm.weight, norm.bias, size.rows,
-        size.channels, size.parts, norm.eps, norm.momentum, _next_power_of_2(size.parts), _TOTAL_CHANNELS,
+        size.channels, size.parts, norm.eps, norm.momentum, triton.next_power_of_2(size.parts), _TOTAL_CHANNELS,
         num_warps=_WARPS,
     )  # fmt: skip
     return moments
@@ -100,6 +102,8 @@ def _gradients(
     relu: bool,
 ) -> _Gradients:
     """Of everything that went in; `y` is what came out where something was added, None where nothing was."""
+    import triton
+
     from eusml.learning.fused import kernels
 
     size, add = _Map.of(x), y is not None
@@ -114,7 +118,7 @@ def _gradients(
         size.channels, size.chunk, add, dy_too is not None, relu, _TILE_ROWS, _TILE_CHANNELS, _STAGES, num_warps=_WARPS,
     )  # fmt: skip
     kernels.gradient_of_weights[(size.channels // _TOTAL_CHANNELS,)](
-        sums[0], sums[1], weight, bias, size.channels, size.parts, _next_power_of_2(size.parts), _TOTAL_CHANNELS,
+        sums[0], sums[1], weight, bias, size.channels, size.parts, triton.next_power_of_2(size.parts), _TOTAL_CHANNELS,
         num_warps=_WARPS,
     )  # fmt: skip
     dx = torch.empty_like(x)
@@ -123,10 +127,6 @@ def _gradients(
         num_warps=_WARPS,
     )  # fmt: skip
     return _Gradients(dx, weight, bias, passed)
-
-
-def _next_power_of_2(number: int) -> int:
-    return 1 << (number - 1).bit_length()
 
 
 class _Normalised(torch.autograd.Function):
