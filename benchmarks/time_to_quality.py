@@ -1,14 +1,14 @@
 """Seconds from the command to a network that tells held-out cases apart with an AUROC of 0.90.
 
     uv run --with timm python -m benchmarks.time_to_quality choose [FOLDER] ["eusml, 64 px, 32 a step"[=EPOCHS] …]
-    uv run --with timm python -m benchmarks.time_to_quality measure [FOLDER] "eusml, 64 px, 32 a step"=EPOCHS …
+    … measure [FOLDER] "eusml, 64 px, 32 a step"=EPOCHS … [KEPT.jsonl]
 
 Synthetic lesions, half of each class, from a folder of PNG files; contestants of `benchmarks/peers/` in their best
 setting for a CPU, each training a process of its own. `choose` looks, on lesions that are not measured later, for the
 shortest training of each, from EPOCHS on, whose mean AUROC on held-out cases reaches the aim: the learning rate's
 schedule ends with the training, so a shorter one is another training. `measure` then trains five times, each time
 from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is not timed, and
-nothing is chosen by it.
+nothing is chosen by it. With a file, every measurement is kept in it, and one that it holds is not made again.
 
 With a folder of real images, a fifth of them is held out from all five trainings, and `choose` looks at three inner
 folds of the others.
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -120,12 +120,18 @@ def choose(cohort: Cohort, lowest: dict[Way, int], folder: Path) -> None:
                 break
 
 
-def measure(cohort: Cohort, budgets: dict[Way, int], folder: Path) -> None:
-    """Print the table."""
+def measure(cohort: Cohort, budgets: dict[Way, int], folder: Path, kept: Path | None = None) -> None:
+    """Print the table; what is kept of an earlier start on the same machine is part of it."""
     found: dict[Way, list[tuple[Answer, float]]] = {way: [] for way in budgets}
+    lines = kept.read_text(encoding="utf-8").splitlines() if kept is not None and kept.exists() else []
+    known = {tuple(line["of"]): (Answer(**line["answer"]), line["auroc"]) for line in map(json.loads, lines)}
     for number, seed in enumerate(SEEDS):
         for way in rotated(list(budgets), number):
-            answer, reached = trained(way, cohort, seed, budgets[way], folder)
+            of = (repr(cohort), seed, way.name, budgets[way])
+            answer, reached = known[of] if of in known else trained(way, cohort, seed, budgets[way], folder)
+            if kept is not None and of not in known:
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({"of": of, "answer": asdict(answer), "auroc": reached}) + "\n")
             found[way].append((answer, reached))
             print(f"seed {seed}, {way.name}: {answer.seconds:.1f} s, AUROC {reached:.3f}", file=sys.stderr, flush=True)
     ours = next((way for way in budgets if way.contestant.name == OURS), None)
@@ -154,6 +160,8 @@ def main(words: Sequence[str]) -> None:
             case ["choose", *ways]:
                 lowest = _epochs(ways, str(LADDER[0])) or dict.fromkeys(WAYS.values(), LADDER[0])
                 choose(cohort, lowest, Path(folder))
+            case ["measure", *ways, kept] if kept.endswith(".jsonl"):
+                measure(cohort, _epochs(ways), Path(folder), Path(kept))
             case ["measure", *ways]:
                 measure(cohort, _epochs(ways), Path(folder))
             case _:

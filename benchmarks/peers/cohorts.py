@@ -27,15 +27,16 @@ HELD_OUT_SEED = 1000
 _MEASURED = "measured"
 
 
+@dataclass(frozen=True)
 class Phantom:
     """Synthetic lesions, other ones for every seed."""
 
-    positive_class = "GIST"
-    recipe = "quick.yaml"
+    positive_class: ClassVar[str] = "GIST"
+    recipe: ClassVar[str] = "quick.yaml"
     """The experiment of ours that is meant for such images."""
-    rotation_deg = ROTATION_DEG
+    rotation_deg: ClassVar[float] = ROTATION_DEG
     """By how much all contestants turn them."""
-    choosing_seeds = (CHOOSING_SEED, CHOOSING_SEED + 1)
+    choosing_seeds: ClassVar[tuple[int, ...]] = (CHOOSING_SEED, CHOOSING_SEED + 1)
     """Beside `SEEDS`: nothing that is held out from a training of those is asked about in one of these."""
 
     def parts(self, folder: Path, size_px: int, seed: int) -> tuple[Path, Path]:
