@@ -57,6 +57,14 @@ def tiny_settings() -> TrainConfig:
     )
 
 
+@pytest.fixture
+def half_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ResNet-34 is a ResNet-18, for tests of training as such: half the weights to draw, step and save."""
+    from torchvision import models
+
+    monkeypatch.setattr(models, "resnet34", models.resnet18)
+
+
 @pytest.fixture(scope="module")
 def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One empty store for a whole file."""

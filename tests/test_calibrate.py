@@ -1,5 +1,7 @@
 """What a kept model is calibrated on: cases that it was not trained on, and never those that are reported."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,10 @@ import pandas as pd
 import pytest
 
 from eusml.commands import calibrate, fitted
-from eusml.commands.data import study_data
+from eusml.commands.data import StudyData, study_data
 from eusml.commands.job import open_job
 from eusml.commands.train import trained_model
+from eusml.commands.trained import TrainedModel
 from eusml.config import Config, load_config
 from eusml.errors import ConfigError, DataError
 from eusml.learning.temperature import calibrate as calibrated
@@ -35,27 +38,51 @@ def config(settings: dict[str, str], **changed: str) -> Config:
     return load_config(None, {**settings, **{name.replace("__", "."): value for name, value in changed.items()}})
 
 
-def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_it(
-    settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    chosen = config(settings)
+@dataclass
+class InTurn:
+    """A model calibrated on inner folds that were made one after the other, and what their networks were given."""
+
+    model: TrainedModel
+    plain: TrainedModel
+    """Of the same settings, calibrated on nothing."""
+    study: StudyData
+    stages: Sequence[str]
+    seen: list[tuple[set[str], set[str]]]
+    """Cases that a network was trained on, and those that it answered."""
+    said: dict[str, float]
+    """Case to the answer about it."""
+
+
+@pytest.fixture(scope="module")
+def in_turn(tmp_path_factory: pytest.TempPathFactory) -> InTurn:
+    folder = tmp_path_factory.mktemp("in_turn")
+    chosen = config({**SETTINGS, "work_dir": str(folder / "work")})
     seen: list[tuple[set[str], set[str]]] = []
     said: dict[str, float] = {}
     fit = fitted.fitted_model
 
-    def watched(job: object, study: object, *given: object, **named: object) -> object:
-        table, split = study.prepared.manifest.table, study.split  # type: ignore[attr-defined]
-        seen.append(tuple(set(table["case_id"].iloc[split.indices(part)]) for part in ("train", "test")))  # type: ignore[arg-type]
+    def watched(job: object, study: StudyData, *given: object, **named: object) -> TrainedModel:
+        table, split = study.prepared.manifest.table, study.split
+        trained_on, held_out = (set(table["case_id"].iloc[split.indices(part)]) for part in ("train", "test"))
+        seen.append((trained_on, held_out))
         made = fit(job, study, *given, **named)  # type: ignore[arg-type]
         rows = split.indices("test")
-        said.update(zip(table["case_id"].iloc[rows], made.bundle.scores(study.prepared.images[rows]), strict=True))  # type: ignore[attr-defined]
+        said.update(zip(table["case_id"].iloc[rows], made.bundle.scores(study.prepared.images[rows]), strict=True))
         return made
 
-    monkeypatch.setattr(calibrate, "fitted_model", watched)
-    with open_job("train", chosen) as job:
-        study = study_data(job)
-        model = trained_model(job, study, "resnet34", chosen)
-        plain = fitted.fitted_model(job, study, "plain", chosen, keep=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
+        patch.setattr(calibrate, "fitted_model", watched)
+        with open_job("train", chosen) as job:
+            study = study_data(job)
+            model = trained_model(job, study, "resnet34", chosen)
+            stages = [record.label for record in job.records if not record.reused]
+            plain = fitted.fitted_model(job, study, "plain", chosen, keep=False)
+    return InTurn(model, plain, study, stages, seen, said)
+
+
+def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_it(in_turn: InTurn) -> None:
+    study, model, plain, seen = in_turn.study, in_turn.model, in_turn.plain, in_turn.seen
     cases = study.prepared.manifest.table["case_id"]
     training, reported = (set(cases.iloc[study.split.indices(part)]) for part in ("train", "test"))
     assert len(seen) == 2
@@ -67,7 +94,7 @@ def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_i
     calibration = model.spec.calibration
     assert calibration is not None
     of_training = study.prepared.manifest.table.set_index("case_id")["y_true"]
-    y_true, y_score = np.array([(of_training[case], score) for case, score in said.items()]).T
+    y_true, y_score = np.array([(of_training[case], score) for case, score in in_turn.said.items()]).T
     assert calibration == calibrated(y_true.astype(np.int64), y_score, calibration.cases)
     # The same weights as without; only what is said of an image is another probability.
     assert model.spec.weights_sha256 == plain.spec.weights_sha256
@@ -77,21 +104,16 @@ def test_inner_folds_answer_every_training_case_by_a_network_that_had_not_seen_i
 
 
 def test_inner_folds_made_at_once_calibrate_as_folds_made_in_turn(
-    settings: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    in_turn: InTurn, settings: dict[str, str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    specs = []
-    for processes in ("1", "2"):
-        # Stores and folders of their own: else the second would find the networks of the first.
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path, f"{processes}.db"))
-        chosen = config(settings, networks_at_once=processes, work_dir=str(tmp_path / processes))
-        with open_job("train", chosen) as job:
-            specs.append(trained_model(job, study_data(job), "resnet34", chosen).spec)
-            made = [record.label for record in job.records if not record.reused]
-        # Which of two processes was first to begin, nobody decides.
-        assert [made[0], *sorted(made[1:-1]), made[-1]] == [
-            "data", "train resnet34-inner_1", "train resnet34-inner_2", "train resnet34"
-        ]  # fmt: skip
-    assert specs[0] == specs[1]
+    chosen = config(settings, networks_at_once="2")
+    with open_job("train", chosen) as job:
+        spec = trained_model(job, study_data(job), "resnet34", chosen).spec
+        made = [record.label for record in job.records if not record.reused]
+    # Which of two processes was first to begin, nobody decides.
+    assert [made[0], *sorted(made[1:-1]), made[-1]] == in_turn.stages
+    assert in_turn.stages == ["data", "train resnet34-inner_1", "train resnet34-inner_2", "train resnet34"]
+    assert spec == in_turn.model.spec
     said = capfd.readouterr().out
     assert "  2 networks of folds in 2 processes, which number their lines\n" in said
     assert "reused" not in said

@@ -16,6 +16,7 @@ from eusml.learning.epoch import EpochResult
 from eusml.learning.train import fit
 from tests.conftest import two_classes
 
+pytestmark = pytest.mark.usefixtures("half_the_weights")
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))
 TEST = LabelledImages(*two_classes(6, 32, seed=2))
 

@@ -75,7 +75,7 @@ def test_pictures_are_logged_when_asked(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("shown", [False, True])
 def test_the_example_of_a_model_and_its_errors_are_patients_only_when_asked(root: Path, shown: bool) -> None:
     words = ["--experiment", "experiments/folder.yaml", "--data.path", str(root), "--data.image_size_px", "32"]
-    words += ["--work_dir", str(root.parent / "work"), "--train.epochs", "1"]
+    words += ["--work_dir", str(root.parent / "work"), "--train.epochs", "1", "--calibrate.cases", "none"]
     assert main(["evaluate", *words, "--data.audit.log_images", str(shown).lower()]) == 0
     (evaluated,) = MlflowClient().search_runs(["0"], "tags.`eusml.arm` != ''")
     assert ("misclassified/test.csv" in artifacts(evaluated)) is shown

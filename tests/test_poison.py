@@ -16,7 +16,7 @@ from eusml.data.prepare import Prepared
 from eusml.data.split import Split
 from tests.stores import empty_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("half_the_weights")]
 
 SETTINGS = {
     "data.image_size_px": "32", "data.phantom.gist_cases": "12", "data.phantom.leiomyoma_cases": "13",

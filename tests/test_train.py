@@ -24,6 +24,7 @@ from eusml.learning.train import fit
 from eusml.runtime import Compute, make_deterministic
 from tests.conftest import two_classes
 
+pytestmark = pytest.mark.usefixtures("half_the_weights")
 TRAIN = LabelledImages(*two_classes(24, 32, seed=1))
 TEST = LabelledImages(*two_classes(10, 32, seed=2))
 

@@ -14,7 +14,7 @@ from eusml.config import Config, load_config
 from eusml.learning.bundle import WEIGHTS_FILE
 from tests.stores import empty_store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("half_the_weights")]
 
 SETTINGS = {
     "data.image_size_px": "32", "data.phantom.gist_cases": "12", "data.phantom.leiomyoma_cases": "13",

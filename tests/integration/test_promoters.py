@@ -69,8 +69,8 @@ def read() -> History:
 
 
 RACES = [
-    ("sqlite", "locked", 20),
-    ("postgresql", "locked", 20),
+    ("sqlite", "locked", 10),
+    ("postgresql", "locked", 10),
     # What a store without a lock rests on, such as a tracking server.
     ("sqlite", "bare", 20),
     ("postgresql", "bare", 20),
@@ -145,7 +145,7 @@ def test_promoters_killed_again_and_again_leave_nothing_locked_and_nothing_half_
     how = "bare" if uri.startswith("http") else "locked"
     (tmp_path / "start").touch()
     believed: set[tuple[str, str]] = set()
-    for round_ in range(6):
+    for round_ in range(4):
         log = tmp_path / f"killed{round_}.log"
         process = promoter(1 + round_ % 2, how, tmp_path / "start", log, rounds=10_000)
         until(log, "wrote", process)
