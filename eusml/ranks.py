@@ -83,7 +83,8 @@ def together() -> Iterator[Ranks]:
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    cuda = torch.cuda.is_available()
+    # Fewer devices than processes are of no use to those that train on the CPU.
+    cuda = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 TRAIN = LabelledImages(*two_classes(27, 48, seed=1))
-"""Seven batches of 8 and 7: of two sizes, each captured."""
+"""Four batches of 7, 7, 7 and 6: of two sizes, each captured."""
 TEST = LabelledImages(*two_classes(10, 48, seed=2))
 
 

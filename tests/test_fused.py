@@ -118,28 +118,41 @@ def test_a_step_of_the_twin_is_one_of_the_network(monkeypatch: pytest.MonkeyPatc
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, msg=name)
 
 
+@pytest.mark.parametrize(("batch", "channels", "side"), [(335, 64, 112), (16, 64, 512), (2000, 2048, 7)])
+def test_no_map_has_more_programs_than_a_device_can_count(batch: int, channels: int, side: int) -> None:
+    size = fused._Map.of(torch.empty(batch, channels, side, side, device="meta", memory_format=torch.channels_last))
+    for grid in (size.tiles, (size.columns, size.parts)):
+        assert grid[0] < 2**31
+        assert all(programs < 2**16 for programs in grid[1:])
+
+
 @pytest.mark.parametrize(
-    ("kernels", "bf16", "capability", "compilers", "taken"),
+    ("kernels", "bf16", "capability", "compiler", "named", "taken"),
     [
-        ("auto", True, (9, 0), ("gcc",), True),
-        ("torch", True, (9, 0), ("gcc",), False),
-        ("auto", False, (9, 0), ("gcc",), False),
-        ("auto", True, (7, 5), ("gcc",), False),
-        ("auto", True, (9, 0), (), False),
+        ("auto", True, (9, 0), "gcc", "", True),
+        ("torch", True, (9, 0), "gcc", "", False),
+        ("auto", False, (9, 0), "gcc", "", False),
+        ("auto", True, (7, 5), "gcc", "", False),
+        ("auto", True, (9, 0), "", "", False),
+        ("auto", True, (9, 0), "cc", "", False),
+        ("auto", True, (9, 0), "icx", "icx", True),
+        ("auto", True, (9, 0), "gcc", "icx", False),
     ],
 )
 def test_they_are_taken_where_they_can_be_built_and_run(
     kernels: str,
     bf16: bool,
     capability: tuple[int, int],
-    compilers: tuple[str, ...],
+    compiler: str,
+    named: str,
     taken: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "Python.h").touch()
     monkeypatch.setattr(twin.sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(twin.shutil, "which", lambda name: name if name in compilers else None)
+    monkeypatch.setattr(twin.shutil, "which", lambda name: name if name == compiler else None)
+    monkeypatch.setenv("CC", named)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     settings = TrainConfig.model_validate({"kernels": kernels})
     assert fuses(settings, Compute(torch.device("cuda"), bf16)) == taken

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from eusml.config import OnlineConfig, TrainConfig
-from eusml.errors import TrainingError
+from eusml.commands import led
+from eusml.config import OnlineConfig, TrainConfig, load_config
+from eusml.errors import ConfigError, TrainingError
 from eusml.learning.batches import LabelledImages
 from eusml.learning.train import _check_ranks, fit
 from eusml.ranks import Ranks
@@ -81,6 +83,15 @@ def test_parts_of_a_batch_make_the_whole_and_differ_by_one_at_most() -> None:
     assert np.concatenate(parts).tolist() == batch.tolist()
     assert {len(part) for part in parts} == {2, 3}
     assert Ranks().part(batch) is batch
+
+
+def test_more_processes_than_cuda_devices_are_an_error_unless_the_cpu_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for devices, device in ((0, "auto"), (2, "cuda"), (1, "cpu")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=devices: count)
+        led._check_devices(load_config(None, {"train.device": device}))
+    with pytest.raises(ConfigError, match=r"2 processes.* 1 CUDA device.*--nproc-per-node=1, or -P train.device=cpu"):
+        led._check_devices(load_config(None, {}))
 
 
 def test_more_processes_than_a_step_has_images_are_an_error() -> None:

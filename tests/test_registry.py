@@ -1,6 +1,7 @@
 """Models as they are logged, registered and asked, against a real sqlite store."""
 
 import base64
+import sys
 from pathlib import Path
 
 import mlflow
@@ -29,7 +30,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def logged(store_folder: Path, bundle: Path) -> str:
-    with runs.entry_run("train", TAGS, HERE) as run:
+    with pytest.MonkeyPatch.context() as patch, runs.entry_run("train", TAGS, HERE) as run:
+        patch.setattr(sys, "dont_write_bytecode", False)  # as it is unless PYTHONDONTWRITEBYTECODE is set
         return registry.log_model(run, bundle, "resnet34", encode_png(two_classes(1, 40, 0)[0][0]))
 
 

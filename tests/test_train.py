@@ -20,7 +20,8 @@ from eusml.learning.epoch import EpochResult
 from eusml.learning.recalibrate import recalibrate
 from eusml.learning.schedule import learning_rate
 from eusml.learning.step import TrainingStep
-from eusml.learning.train import fit
+from eusml.learning.train import _memory_is_enough, fit
+from eusml.ranks import Ranks
 from eusml.runtime import Compute, make_deterministic
 from tests.conftest import two_classes
 
@@ -86,6 +87,23 @@ def test_a_device_that_is_too_small_is_named_with_what_to_change(
     monkeypatch.setattr(TrainingStep, "__call__", full)
     with pytest.raises(TrainingError, match=r"resnet34 with batches of 8 images of 32 x 32 .*batch_size.*2\.00 GiB"):
         fit(TRAIN, TEST, tiny_settings, job="j")
+
+
+def test_want_of_memory_is_told_behind_the_end_of_a_capture_and_by_one_of_several_not_at_all(
+    tiny_settings: TrainConfig,
+) -> None:
+    def captured() -> None:
+        try:
+            raise torch.OutOfMemoryError("2.00 GiB")
+        finally:
+            raise RuntimeError("capturing stream has unjoined work")
+
+    with pytest.raises(TrainingError, match="too little memory"), _memory_is_enough(tiny_settings, TRAIN, Ranks()):
+        captured()
+    with pytest.raises(RuntimeError, match="unjoined"), _memory_is_enough(tiny_settings, TRAIN, Ranks(1, 2)):
+        captured()
+    with pytest.raises(RuntimeError, match="another"), _memory_is_enough(tiny_settings, TRAIN, Ranks()):
+        raise RuntimeError("another")
 
 
 def test_an_absurd_learning_rate_really_diverges(tiny_settings: TrainConfig) -> None:

@@ -1,11 +1,13 @@
 """A study's engine, with a made-up objective where what counts is which trials there are."""
 
+import weakref
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
@@ -58,6 +60,22 @@ def test_one_seed_is_one_sequence_of_trials_however_often_it_is_stopped(tmp_path
     assert worked(opened(tmp_path / "parts", config()), tmp_path / "parts") == []
     other = worked(opened(tmp_path / "other", config(tune__seed="1")), tmp_path / "other")
     assert tried(other)[1:] != tried(whole)[1:]
+
+
+def test_a_trial_that_fails_leaves_nothing_of_its_training_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = []
+
+    def fails(*_: Any) -> float:
+        assert [reference for reference in left if reference() is not None] == []  # which may fill a device
+        network = torch.nn.Linear(1, 1)
+        left.append(weakref.ref(network))
+        raise TrainingError("the loss became nan at step 3")
+
+    monkeypatch.setattr(study, "fold_value", fails)
+    worked(opened(tmp_path, config(tune__trials="3")), tmp_path)
+    assert len(left) == 3
 
 
 def test_a_trial_that_fails_says_why_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

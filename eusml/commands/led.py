@@ -1,15 +1,24 @@
 """An entry point under `torchrun`: rank 0 runs it, the others help it to train."""
 
 import importlib
+import os
+
+import torch
 
 from eusml.config import Config
+from eusml.errors import ConfigError
 from eusml.learning.together import dismiss
 from eusml.learning.train import follow
 from eusml.ranks import together
 
 
 def run_together(name: str, config: Config) -> None:
-    """Run an entry point in rank 0; in the others, take part in its trainings until it ends."""
+    """Run an entry point in rank 0; in the others, take part in its trainings until it ends.
+
+    Raises:
+        ConfigError: there are more processes on this machine than CUDA devices, of which each needs one.
+    """
+    _check_devices(config)
     with together() as ranks:
         if not ranks.leads:
             follow(ranks)
@@ -18,3 +27,12 @@ def run_together(name: str, config: Config) -> None:
             importlib.import_module(f"eusml.commands.{name}").run(config)
         finally:
             dismiss(ranks)
+
+
+def _check_devices(config: Config) -> None:
+    devices, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
+    if config.train.device != "cpu" and 0 < devices < processes:
+        raise ConfigError(
+            f"torchrun started {processes} processes on this machine, which has {devices} CUDA device(s), and each "
+            f"needs one; give --nproc-per-node={devices}, or -P train.device=cpu"
+        )

@@ -70,15 +70,15 @@ class TrainConfig(Section):
     """`auto` takes bf16 where the device computes it natively, fp32 elsewhere."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     kernels: Literal["auto", "torch"] = "auto"
-    """`auto` takes fused kernels for bf16 on CUDA, if Triton and a C compiler are installed; `torch` always takes
-    torch's. The same arithmetic in another order: results differ by rounding."""
+    """`auto` takes fused kernels for bf16 on CUDA, of Ampere or later, if Triton, a C compiler and Python's headers
+    are installed; `torch` always takes torch's. The same arithmetic in another order: results differ by rounding."""
     threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads; by default torch's choice, the number of cores. Weights are reproducible for one number."""
     checkpoint_every_s: Annotated[float, Field(ge=0.0)] = 30.0
     """Least time between two saved training states, seconds; 0 saves after every epoch."""
     resident_mib: Annotated[int, Field(ge=0)] | None = None
     """Images that take more than this, MiB, are not kept on the device but carried there batch by batch; by default a
-    quarter of its memory. Changes no result."""
+    quarter of its free memory. Changes no result."""
     seed: Seed = 0
     """Seed of initial weights, order and on-line augmentation."""
 

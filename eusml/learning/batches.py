@@ -102,7 +102,7 @@ def drawn_parameters(
         return [None] * len(batches)
     drawn = online_parameters(seed, epoch, count, settings)[np.concatenate(batches)]
     # Once for the epoch: carrying each batch's own would make the device wait.
-    return torch.split(torch.from_numpy(drawn).to(to), [len(batch) for batch in batches])
+    return torch.split(torch.from_numpy(drawn).to(to, non_blocking=True), [len(batch) for batch in batches])
 
 
 def augment_online(grey: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:

@@ -60,10 +60,12 @@ class Captured:
     def _capture(self, inputs: tuple[torch.Tensor, ...]) -> _Graph:
         static = [given.clone() for given in inputs]
         graph = torch.cuda.CUDAGraph()
-        for module in self._network.modules():
-            if isinstance(module, DropoutLinear) and module.generator is not None:
-                graph.register_generator_state(module.generator)
-        # Graphs that never run at the same time share their memory. Other threads may go on meanwhile: one pins memory.
+        if torch.__version__ < "2.14":  # later ones register what they draw from themselves
+            for module in self._network.modules():
+                if isinstance(module, DropoutLinear) and module.generator is not None:
+                    graph.register_generator_state(module.generator)
+        # The graphs of a function never run at the same time, and share their memory. Other threads may go on
+        # meanwhile: one pins memory.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             result = self._function(*static)
         self._pool = graph.pool()

@@ -85,7 +85,7 @@ class EpochPlan:
         first, total = (epoch - 1) * len(whole), settings.epochs * len(whole)
         rates = [learning_rate(settings, first + step, total) for step in range(len(whole))]
         drawn = drawn_parameters(settings.seed, epoch, count, own, settings.online, device)
-        rows = torch.from_numpy(np.concatenate(own)).to(device)
+        rows = torch.from_numpy(np.concatenate(own)).to(device, non_blocking=True)
         targets = torch.split(train.y_true[rows], [len(part) for part in own])
         return cls(epoch, whole, own, rates, drawn, targets)
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHARE = 0.25
-"""Of the memory: the rest is for the network, its moments and its maps, and for whoever else is there."""
+"""Of the memory, on a CUDA device of what is free: the rest is for the network, its moments and its maps, and for
+whoever else is there."""
 _AHEAD = 3
 """Batches that are read while one is trained on."""
 
@@ -39,7 +40,7 @@ class Resident:
     def batches(self, order: Order) -> Iterator[torch.Tensor]:
         """uint8 [B, 1, S, S] on the device for every entry of `order`, int64 [B]."""
         # The order of an epoch is carried over once: an index per step would make the device wait for the host.
-        rows = torch.from_numpy(np.concatenate(order)).to(self._images.device)
+        rows = torch.from_numpy(np.concatenate(order)).to(self._images.device, non_blocking=True)
         for batch in torch.split(rows, [len(batch) for batch in order]):
             yield self._images[batch]
 
@@ -72,7 +73,7 @@ class Streamed:
 
 
 def on_device(images: LabelledImages, device: torch.device, resident_mib: int | None) -> DeviceImages:
-    """The images, resident if they take at most `resident_mib`, by default a quarter of the device's memory."""
+    """The images, resident if they take at most `resident_mib`, by default a quarter of the memory."""
     budget = _memory(device) * _SHARE if resident_mib is None else resident_mib * 2**20
     return (Resident if images.nbytes <= budget else Streamed)(images, device)
 

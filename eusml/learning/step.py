@@ -15,7 +15,7 @@ from eusml.runtime import Compute
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """What a step is made of. Nothing in it waits for the device."""
+    """What a step is made of. In one process nothing in it waits for the device."""
 
     stepped: nn.Module
     """What is called: the network itself or a twin around its weights."""

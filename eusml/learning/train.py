@@ -77,9 +77,13 @@ def fit(
         on_epoch(result)
     resumed_after = len(history)
     hand_out(Task(settings, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
-    learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, resumed_after + 1)
+    # The learner is not kept here: when it grows, captured steps are left behind, and the memory that they hold.
+    epochs = _epochs(
+        Learner.of(network, optimizer, normalisation, settings, compute, ranks, resumed_after + 1), train, test,
+        start=resumed_after,
+    )  # fmt: skip
     saved_at = time.monotonic()
-    with closing(_epochs(learner, train, test, start=resumed_after)) as epochs:
+    with closing(epochs):
         for result in epochs:
             history.append(result)
             due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
@@ -90,7 +94,8 @@ def fit(
                 saved_at = time.monotonic()
             on_epoch(result)
     if settings.recalibrate:
-        recalibrate(network, originals, normalisation, settings, compute)
+        with _memory_is_enough(settings, train, Ranks()):  # the others do not take part
+            recalibrate(network, originals, normalisation, settings, compute)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
@@ -108,7 +113,7 @@ def follow(ranks: Ranks) -> None:
             for _ in _epochs(learner, task.train, None, start=task.epochs_done):
                 pass
         except TrainingError:
-            pass  # rank 0 meets the same, and says it
+            pass  # such as a loss that is not finite, which is everybody's: rank 0 meets the same, and says it
 
 
 def _check_ranks(ranks: Ranks, count: int, settings: TrainConfig) -> None:
@@ -152,10 +157,15 @@ def _taken_over(state: TrainingState | None, network: nn.Module, optimizer: Dens
 
 
 @contextmanager
-def _memory_is_enough(settings: TrainConfig, train: LabelledImages) -> Iterator[None]:
+def _memory_is_enough(settings: TrainConfig, train: LabelledImages, ranks: Ranks) -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        # While a step is captured, what the capture says of its end may stand in front.
+        is_it = any(isinstance(one, torch.OutOfMemoryError) for one in (error, error.__context__))
+        # One process of several must die of it, for the others wait for it: torchrun ends them then.
+        if not is_it or ranks.count > 1:
+            raise
         side = train.images.shape[1]
         raise TrainingError(
             f"the device has too little memory for {settings.arch} with batches of {settings.batch_size} images of "
@@ -166,15 +176,16 @@ def _memory_is_enough(settings: TrainConfig, train: LabelledImages) -> Iterator[
 def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
     """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
     settings, compute, ranks = learner.step.settings, learner.step.compute, learner.ranks
-    cases = DeviceCases.of(train, compute, settings)
-    held_out = None if test is None else DeviceCases.of(test, compute, settings)
-    plan = EpochPlan.of(learner, cases, start + 1)
+    with _memory_is_enough(settings, train, ranks):
+        cases = DeviceCases.of(train, compute, settings)
+        held_out = None if test is None else DeviceCases.of(test, compute, settings)
+        plan = EpochPlan.of(learner, cases, start + 1)
     with kept_memory():
         for epoch in range(start + 1, settings.epochs + 1):
             if not ranks.agree(True):
                 return
             learner = learner.grown(epoch)
-            with _memory_is_enough(settings, train):
+            with _memory_is_enough(settings, train, ranks):
                 launched = launch(learner, cases, held_out, plan)
                 if epoch < settings.epochs:
                     plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works

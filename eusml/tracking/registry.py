@@ -2,6 +2,9 @@
 
 import base64
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -72,19 +75,30 @@ def log_model(run: Run, bundle: Path, arm: str, example_png: bytes) -> str:
     example = {"image": base64.b64encode(example_png).decode()}
     # A venv made by uv holds no pip, which MLflow finds worth a warning.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
-    logged = Model.log(
-        artifact_path=None,
-        name=arm,
-        flavor=mlflow.pyfunc,
-        run_id=run.run_id,
-        python_model=str(package / "tracking" / "served_model.py"),
-        artifacts={BUNDLE: str(bundle)},
-        code_paths=[str(package)],
-        signature=SIGNATURE,
-        input_example=[example],
-        pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
-    )
+    with _no_bytecode():
+        logged = Model.log(
+            artifact_path=None,
+            name=arm,
+            flavor=mlflow.pyfunc,
+            run_id=run.run_id,
+            python_model=str(package / "tracking" / "served_model.py"),
+            artifacts={BUNDLE: str(bundle)},
+            code_paths=[str(package)],
+            signature=SIGNATURE,
+            input_example=[example],
+            pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+        )
     return str(logged.model_id)
+
+
+@contextmanager
+def _no_bytecode() -> Iterator[None]:
+    """MLflow imports our source from the model that it is about to store, where Python would leave a compiled copy."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def fetch_bundle(model_id: str, folder: Path) -> Path:

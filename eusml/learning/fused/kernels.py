@@ -64,13 +64,19 @@ def moments_of_sums(
 
 
 @triton.jit
+def _tile(channels, TILE_M: tl.constexpr, TILE_C: tl.constexpr):
+    """Rows and channels of a program. They are counted in one dimension, for the others end at 65,535."""
+    program, columns = tl.program_id(0), channels // TILE_C
+    return program // columns * TILE_M + tl.arange(0, TILE_M), program % columns * TILE_C + tl.arange(0, TILE_C)
+
+
+@triton.jit
 def normalised(
     x, added, y, moments, rows, channels, ADD: tl.constexpr, RELU: tl.constexpr,
     TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """`x` by scale and shift, plus `added` where there is one, rectified where asked."""
-    column = tl.program_id(0) * TILE_C + tl.arange(0, TILE_C)
-    row = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
+    row, column = _tile(channels, TILE_M, TILE_C)
     at = row[:, None] * channels + column[None, :]
     there = row[:, None] < rows
     scale = tl.load(moments + 2 * channels + column)[None, :]
@@ -139,8 +145,7 @@ def gradient_of_input(
     x, dy, dx, moments, dweight, dbias, rows, channels, RELU: tl.constexpr, TILE_M: tl.constexpr, TILE_C: tl.constexpr
 ):
     """The gradient of batch normalisation's input; with RELU, `dy` is still to pass the rectifier."""
-    column = tl.program_id(0) * TILE_C + tl.arange(0, TILE_C)
-    row = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
+    row, column = _tile(channels, TILE_M, TILE_C)
     at = row[:, None] * channels + column[None, :]
     there = row[:, None] < rows
     value = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
@@ -163,8 +168,7 @@ def normalised_and_pooled(
     TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """By scale and shift, rectified, the largest of 3 x 3 with stride 2 and padding 1; `taken` says which of the 9."""
-    column = tl.program_id(0) * TILE_C + tl.arange(0, TILE_C)
-    row = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
+    row, column = _tile(channels, TILE_M, TILE_C)
     scale = tl.load(moments + 2 * channels + column)[None, :]
     shift = tl.load(moments + 3 * channels + column)[None, :]
     image = row // (out_height * out_width)
@@ -193,8 +197,7 @@ def gradient_of_pooling(
     TILE_M: tl.constexpr, TILE_C: tl.constexpr,
 ):  # fmt: skip
     """For every pixel, the gradients of those of up to four windows that took it."""
-    column = tl.program_id(0) * TILE_C + tl.arange(0, TILE_C)
-    row = tl.program_id(1) * TILE_M + tl.arange(0, TILE_M)
+    row, column = _tile(channels, TILE_M, TILE_C)
     image = row // (height * width)
     in_y = row // width % height
     in_x = row % width

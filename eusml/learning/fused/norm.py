@@ -48,15 +48,19 @@ class _Map:
         return cls(batch * height * width, channels)
 
     @property
-    def tiles(self) -> tuple[int, int]:
+    def columns(self) -> int:
+        """Tiles beside one another."""
+        return self.channels // _TILE_CHANNELS
+
+    @property
+    def tiles(self) -> tuple[int]:
         """Programs that take a tile each."""
-        return self.channels // _TILE_CHANNELS, -(-self.rows // _TILE_ROWS)
+        return (self.columns * -(-self.rows // _TILE_ROWS),)
 
     @property
     def chunk(self) -> int:
         """Rows of a part."""
-        columns, tiles = self.tiles
-        return -(-tiles // max(_PROGRAMS // columns, 1)) * _TILE_ROWS
+        return -(-self.rows // (_TILE_ROWS * max(_PROGRAMS // self.columns, 1))) * _TILE_ROWS
 
     @property
     def parts(self) -> int:
@@ -72,7 +76,7 @@ def _moments(x: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
     size = _Map.of(x)
     sums = x.new_empty((2, size.parts, size.channels), dtype=torch.float32)
     moments = x.new_empty((4, size.channels), dtype=torch.float32)
-    kernels.moment_sums[size.tiles[0], size.parts](
+    kernels.moment_sums[size.columns, size.parts](
         x, norm.running_mean, sums[0], sums[1], size.rows, size.channels, size.chunk, _TILE_ROWS, _TILE_CHANNELS,
         _STAGES, num_warps=_WARPS,
     )  # fmt: skip
@@ -113,7 +117,7 @@ def _gradients(
     weight, bias = (x.new_empty(size.channels, dtype=torch.float32) for _ in range(2))
     passed = torch.empty_like(x) if add else dy
     # A pointer that is not read must still be one.
-    kernels.gradient_sums[size.tiles[0], size.parts](
+    kernels.gradient_sums[size.columns, size.parts](
         x, dy, dy if dy_too is None else dy_too, x if y is None else y, passed, moments, sums[0], sums[1], size.rows,
         size.channels, size.chunk, add, dy_too is not None, relu, _TILE_ROWS, _TILE_CHANNELS, _STAGES, num_warps=_WARPS,
     )  # fmt: skip

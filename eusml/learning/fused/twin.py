@@ -1,6 +1,7 @@
 """A ResNet as a training step calls it: other modules around the network's own weights and statistics."""
 
 import importlib.util
+import os
 import shutil
 import sysconfig
 from collections.abc import Iterator
@@ -18,10 +19,10 @@ from eusml.learning.growth import STAGES, GrowingStage
 
 def available() -> bool:
     """Whether Triton is installed, and what it builds its launchers with: a C compiler and Python's headers."""
-    compiles = (
-        any(map(shutil.which, ("cc", "gcc", "clang"))) and Path(sysconfig.get_path("include"), "Python.h").is_file()
-    )
-    return compiles and importlib.util.find_spec("triton") is not None
+    named = os.environ.get("CC")  # which Triton takes before those that it knows
+    has_compiler = any(map(shutil.which, [named] if named else ["gcc", "clang"]))
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
 
 
 class _Layer(NamedTuple):

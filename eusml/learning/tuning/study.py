@@ -1,5 +1,6 @@
 """One study: workers that take trials until there are as many as asked for, and what is known of them."""
 
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -154,6 +155,9 @@ class Tuning:
                 raise
             for trial in self._mine(worker, known):
                 end(self._record(trial))
+                if trial.state != TrialState.COMPLETE:
+                    # Its error and the call that was left by it hold one another, and the device's memory with them.
+                    gc.collect()
 
     def _mine(self, worker: Worker, known: set[int]) -> list[FrozenTrial]:
         """The trial that this process ran last, if it is not among those that had ended before."""
