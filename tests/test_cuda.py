@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from eusml.config import TrainConfig
 from eusml.learning import learner as module
 from eusml.learning.batches import LabelledImages
 from eusml.learning.epoch import EpochResult
+from eusml.learning.fused.norm import normalised
 from eusml.learning.fused.twin import FusedTwin
 from eusml.learning.learner import fuses
 from eusml.learning.step import TrainingStep
@@ -116,6 +119,14 @@ def test_a_fused_steps_gradients_are_as_near_to_fp32_as_torchs(settings: TrainCo
     exact, torchs, ours = change("fp32", "torch"), change("bf16", "torch"), change("bf16", "auto")
     assert (ours - exact).norm() < 1.1 * (torchs - exact).norm()
     assert (ours - torchs).norm() < 1.5 * (torchs - exact).norm()
+
+
+def test_a_map_of_more_rows_than_a_devices_second_dimension_counts_tiles_is_normalised_to_the_last() -> None:
+    drawn = torch.randn(1, 64, 2049, 2049, device="cuda", dtype=torch.bfloat16)
+    x = drawn.contiguous(memory_format=torch.channels_last)
+    ours = normalised(x, nn.BatchNorm2d(64, device="cuda"), relu=False)
+    theirs = functional.batch_norm(x.float(), None, None, training=True)
+    assert (ours.float() - theirs).abs().max() < 0.05
 
 
 def test_a_killed_training_goes_on_to_the_bit(settings: TrainConfig, tmp_path: Path) -> None:
