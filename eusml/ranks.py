@@ -77,14 +77,18 @@ def current() -> Ranks:
     return Ranks(torch.distributed.get_rank(), torch.distributed.get_world_size())
 
 
+def each_has_a_device() -> bool:
+    """Whether there is a CUDA device for each of the processes that `torchrun` started on this machine."""
+    return torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
+
+
 @contextmanager
 def together() -> Iterator[Ranks]:
     """Connect to the others that `torchrun` started: gloo between hosts' memories, NCCL between CUDA devices."""
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
 
-    # Fewer devices than processes are of no use to those that train on the CPU.
-    cuda = torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"])
+    cuda = each_has_a_device()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))

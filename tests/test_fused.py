@@ -129,12 +129,12 @@ def test_no_map_has_more_programs_than_a_device_can_count(batch: int, channels: 
 @pytest.mark.parametrize(
     ("kernels", "bf16", "capability", "compiler", "named", "taken"),
     [
-        ("auto", True, (9, 0), "gcc", "", True),
-        ("torch", True, (9, 0), "gcc", "", False),
-        ("auto", False, (9, 0), "gcc", "", False),
-        ("auto", True, (7, 5), "gcc", "", False),
-        ("auto", True, (9, 0), "", "", False),
-        ("auto", True, (9, 0), "cc", "", False),
+        ("auto", True, (9, 0), "gcc", None, True),
+        ("torch", True, (9, 0), "gcc", None, False),
+        ("auto", False, (9, 0), "gcc", None, False),
+        ("auto", True, (7, 5), "gcc", None, False),
+        ("auto", True, (9, 0), "", None, False),
+        ("auto", True, (9, 0), "cc", None, False),
         ("auto", True, (9, 0), "icx", "icx", True),
         ("auto", True, (9, 0), "gcc", "icx", False),
     ],
@@ -144,7 +144,7 @@ def test_they_are_taken_where_they_can_be_built_and_run(
     bf16: bool,
     capability: tuple[int, int],
     compiler: str,
-    named: str,
+    named: str | None,
     taken: bool,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -152,7 +152,9 @@ def test_they_are_taken_where_they_can_be_built_and_run(
     (tmp_path / "Python.h").touch()
     monkeypatch.setattr(twin.sysconfig, "get_path", lambda _: str(tmp_path))
     monkeypatch.setattr(twin.shutil, "which", lambda name: name if name == compiler else None)
-    monkeypatch.setenv("CC", named)
+    monkeypatch.delenv("CC", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CC", named)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
     settings = TrainConfig.model_validate({"kernels": kernels})
     assert fuses(settings, Compute(torch.device("cuda"), bf16)) == taken

@@ -1,5 +1,8 @@
 """Networks that begin with one block a stage: what is left out is an identity, stays as it was, and joins whole."""
 
+import weakref
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -9,6 +12,7 @@ from eusml.config import Arch, TrainConfig
 from eusml.learning.batches import LabelledImages
 from eusml.learning.epoch import EpochResult
 from eusml.learning.growth import GrowingStage, epoch_times, grow, make_growing
+from eusml.learning.learner import Learner
 from eusml.learning.model import build_network
 from eusml.learning.train import fit
 from tests.conftest import two_classes
@@ -111,6 +115,22 @@ def test_only_blocks_that_start_as_identities_can_join_later(also: dict[str, obj
     with pytest.raises(ValueError, match=r"shallow_frac is 0\.5, but only blocks that start as identities"):
         TrainConfig.model_validate({"shallow_frac": 0.5, **also})
     TrainConfig.model_validate(also)
+
+
+def test_what_was_captured_of_a_shallow_network_is_let_go_when_it_grows(
+    tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shallow, alive, of = [], [], Learner.of
+
+    def noted(*given: Any) -> Learner:
+        learner = of(*given)
+        shallow.append(weakref.ref(learner))
+        return learner
+
+    monkeypatch.setattr(Learner, "of", noted)
+    settings = tiny_settings.model_copy(update={"shallow_frac": 0.5, "epochs": 4})
+    fit(TRAIN, None, settings, job="j", on_epoch=lambda _: alive.append(shallow[0]() is not None))
+    assert alive == [True, True, False, False]
 
 
 @pytest.mark.parametrize("share", [1.0, -0.1])

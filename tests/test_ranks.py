@@ -90,7 +90,9 @@ def test_more_processes_than_cuda_devices_are_an_error_unless_the_cpu_trains(mon
     for devices, device in ((0, "auto"), (2, "cuda"), (1, "cpu")):
         monkeypatch.setattr(torch.cuda, "device_count", lambda count=devices: count)
         led._check_devices(load_config(None, {"train.device": device}))
-    with pytest.raises(ConfigError, match=r"2 processes.* 1 CUDA device.*--nproc-per-node=1, or -P train.device=cpu"):
+    with pytest.raises(
+        ConfigError, match=r"more processes .* its 1 CUDA device.*--nproc-per-node=1, or -P train.device=cpu"
+    ):
         led._check_devices(load_config(None, {}))
 
 

@@ -1,7 +1,6 @@
 """An entry point under `torchrun`: rank 0 runs it, the others help it to train."""
 
 import importlib
-import os
 
 import torch
 
@@ -9,7 +8,7 @@ from eusml.config import Config
 from eusml.errors import ConfigError
 from eusml.learning.together import dismiss
 from eusml.learning.train import follow
-from eusml.ranks import together
+from eusml.ranks import each_has_a_device, together
 
 
 def run_together(name: str, config: Config) -> None:
@@ -30,9 +29,9 @@ def run_together(name: str, config: Config) -> None:
 
 
 def _check_devices(config: Config) -> None:
-    devices, processes = torch.cuda.device_count(), int(os.environ["LOCAL_WORLD_SIZE"])
-    if config.train.device != "cpu" and 0 < devices < processes:
+    devices = torch.cuda.device_count()
+    if config.train.device != "cpu" and devices and not each_has_a_device():
         raise ConfigError(
-            f"torchrun started {processes} processes on this machine, which has {devices} CUDA device(s), and each "
-            f"needs one; give --nproc-per-node={devices}, or -P train.device=cpu"
+            f"torchrun started more processes on this machine than its {devices} CUDA device(s), and each needs one; "
+            f"give --nproc-per-node={devices}, or -P train.device=cpu"
         )

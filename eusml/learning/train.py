@@ -1,7 +1,7 @@
 """Training one network. Knows neither MLflow nor Optuna: it calls `on_epoch` with what it measured."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,24 +77,20 @@ def fit(
         on_epoch(result)
     resumed_after = len(history)
     hand_out(Task(settings, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
-    # The learner is not kept here: when it grows, captured steps are left behind, and the memory that they hold.
-    epochs = _epochs(
-        Learner.of(network, optimizer, normalisation, settings, compute, ranks, resumed_after + 1), train, test,
-        start=resumed_after,
-    )  # fmt: skip
+    first = resumed_after + 1
+    # The learner has no name here: once it has grown, what was captured of it before holds no memory.
+    epochs = _epochs(Learner.of(network, optimizer, normalisation, settings, compute, ranks, first), train, test, first)
     saved_at = time.monotonic()
     with closing(epochs):
         for result in epochs:
             history.append(result)
             due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
             if state_path and due:
-                rows = [asdict(row) for row in history]
-                state = TrainingState(job, result.epoch, network.state_dict(), optimizer.state_dict(), rows)
-                save_state(state, state_path)
+                _save(state_path, job, history, network, optimizer)
                 saved_at = time.monotonic()
             on_epoch(result)
     if settings.recalibrate:
-        with _memory_is_enough(settings, train, Ranks()):  # the others do not take part
+        with _memory_is_enough(settings, train, ranks):
             recalibrate(network, originals, normalisation, settings, compute)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
@@ -108,9 +104,10 @@ def follow(ranks: Ranks) -> None:
         compute = _on_device(network, settings)
         optimizer = DenseOptimizer(network, settings)
         optimizer.load_state_dict(task.optimizer)
-        learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, task.epochs_done + 1)
+        first = task.epochs_done + 1
+        learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, first)
         try:
-            for _ in _epochs(learner, task.train, None, start=task.epochs_done):
+            for _ in _epochs(learner, task.train, None, first):
                 pass
         except TrainingError:
             pass  # such as a loss that is not finite, which is everybody's: rank 0 meets the same, and says it
@@ -156,6 +153,11 @@ def _taken_over(state: TrainingState | None, network: nn.Module, optimizer: Dens
     return [EpochResult(**row) for row in state.history]
 
 
+def _save(path: Path, job: str, history: Sequence[EpochResult], network: nn.Module, optimizer: DenseOptimizer) -> None:
+    rows = [asdict(row) for row in history]
+    save_state(TrainingState(job, len(rows), network.state_dict(), optimizer.state_dict(), rows), path)
+
+
 @contextmanager
 def _memory_is_enough(settings: TrainConfig, train: LabelledImages, ranks: Ranks) -> Iterator[None]:
     try:
@@ -173,15 +175,15 @@ def _memory_is_enough(settings: TrainConfig, train: LabelledImages, ranks: Ranks
         ) from None
 
 
-def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, start: int) -> Generator[EpochResult]:
-    """Train and measure, epoch by epoch; whoever leads may stop between two of them, and the others stop, too."""
+def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None, first: int) -> Generator[EpochResult]:
+    """Train and measure, from epoch `first` on; whoever leads may stop between two of them, and so do the others."""
     settings, compute, ranks = learner.step.settings, learner.step.compute, learner.ranks
     with _memory_is_enough(settings, train, ranks):
         cases = DeviceCases.of(train, compute, settings)
         held_out = None if test is None else DeviceCases.of(test, compute, settings)
-        plan = EpochPlan.of(learner, cases, start + 1)
+        plan = EpochPlan.of(learner, cases, first)
     with kept_memory():
-        for epoch in range(start + 1, settings.epochs + 1):
+        for epoch in range(first, settings.epochs + 1):
             if not ranks.agree(True):
                 return
             learner = learner.grown(epoch)

@@ -69,8 +69,8 @@ def read() -> History:
 
 
 RACES = [
-    ("sqlite", "locked", 10),
-    ("postgresql", "locked", 10),
+    ("sqlite", "locked", 20),
+    ("postgresql", "locked", 20),
     # What a store without a lock rests on, such as a tracking server.
     ("sqlite", "bare", 20),
     ("postgresql", "bare", 20),

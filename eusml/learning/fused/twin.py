@@ -20,7 +20,7 @@ from eusml.learning.growth import STAGES, GrowingStage
 def available() -> bool:
     """Whether Triton is installed, and what it builds its launchers with: a C compiler and Python's headers."""
     named = os.environ.get("CC")  # which Triton takes before those that it knows
-    has_compiler = any(map(shutil.which, [named] if named else ["gcc", "clang"]))
+    has_compiler = any(map(shutil.which, ["gcc", "clang"] if named is None else [named]))
     has_headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
     return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
 

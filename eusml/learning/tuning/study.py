@@ -1,6 +1,5 @@
 """One study: workers that take trials until there are as many as asked for, and what is known of them."""
 
-import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -147,7 +146,10 @@ class Tuning:
                 continue
             known = {record.number for record in records if record.state not in ("running", "waiting")}
             try:
-                self.study.optimize(lambda trial: self._objective(trial, worker, begin), 1, catch=(EusmlError,))
+                # One that fails or is pruned: its error and Optuna's call hold one another, and what the device held.
+                self.study.optimize(
+                    lambda trial: self._objective(trial, worker, begin), 1, catch=(EusmlError,), gc_after_trial=True
+                )
             except BaseException:
                 # Not the trial's fault: an interruption, or a store that is away. It is for whoever comes next.
                 for trial in self._mine(worker, known):
@@ -155,9 +157,6 @@ class Tuning:
                 raise
             for trial in self._mine(worker, known):
                 end(self._record(trial))
-                if trial.state != TrialState.COMPLETE:
-                    # Its error and the call that was left by it hold one another, and the device's memory with them.
-                    gc.collect()
 
     def _mine(self, worker: Worker, known: set[int]) -> list[FrozenTrial]:
         """The trial that this process ran last, if it is not among those that had ended before."""
