@@ -4,11 +4,12 @@
     … measure [FOLDER] "eusml, 64 px, 32 a step"=EPOCHS … [KEPT.jsonl]
 
 Synthetic lesions, half of each class, from a folder of PNG files; contestants of `benchmarks/peers/` in their best
-setting for a CPU, each training a process of its own. `choose` looks, on lesions that are not measured later, for the
-shortest training of each, from EPOCHS on, whose mean AUROC on held-out cases reaches the aim: the learning rate's
-schedule ends with the training, so a shorter one is another training. `measure` then trains five times, each time
-from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is not timed, and
-nothing is chosen by it. With a file, every measurement is kept in it, and one that it holds is not made again.
+setting for a CPU unless named `default`, each training a process of its own. `choose` looks, on lesions that are not
+measured later, for the shortest training of each, from EPOCHS on, whose mean AUROC on held-out cases reaches the aim:
+the learning rate's schedule ends with the training, so a shorter one is another training. `measure` then trains five
+times, each time from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is
+not timed, and nothing is chosen by it. With a file, every measurement is kept in it, and one that it holds is not made
+again.
 
 With a folder of real images, a fifth of them is held out from all five trainings, and `choose` looks at three inner
 folds of the others.
@@ -30,7 +31,7 @@ from torchvision import models
 
 from benchmarks.peers.cohorts import SEEDS, Cohort, Folder, Phantom
 from benchmarks.peers.measuring import CONTESTANTS, OURS, WEIGHTS, Contestant, Entry, Failure, rotated, train_into
-from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Work
+from benchmarks.peers.work import GREY_MEAN, GREY_STD, RGB_MEAN, RGB_STD, Answer, Setting, Work
 
 AIM = 0.90
 LADDER = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96)
@@ -44,11 +45,13 @@ class Way:
     contestant: Contestant
     size_px: int
     batch: int
+    setting: Setting = "best"
 
     @property
     def name(self) -> str:
         """As on the command line."""
-        return f"{self.contestant.name}, {self.size_px} px, {self.batch} a step"
+        setting = "" if self.setting == "best" else f" {self.setting}"
+        return f"{self.contestant.name}{setting}, {self.size_px} px, {self.batch} a step"
 
 
 WAYS = {
@@ -57,6 +60,7 @@ WAYS = {
         Way(Contestant(OURS, "ours_recipe", OURS), 64, 32),
         Way(CONTESTANTS["timm"], 64, 16),
         Way(CONTESTANTS["timm"], 64, 32),
+        Way(CONTESTANTS["timm"], 64, 32, "default"),
         Way(CONTESTANTS["torchvision"], 64, 16),
         Way(CONTESTANTS["timm"], 224, 32),
     )
@@ -69,11 +73,11 @@ def trained(way: Way, cohort: Cohort, seed: int, epochs: int, folder: Path) -> t
     """One training, and the AUROC of its network on the cases that were held out from it."""
     training, held_out = cohort.parts(folder, way.size_px, seed)
     work = Work(
-        str(training), "", "", way.size_px, way.batch, epochs, "best", None, 0.0, seed,
+        str(training), "", "", way.size_px, way.batch, epochs, way.setting, None, 0.0, seed,
         cohort.rotation_deg, cohort.positive_class, cohort.recipe,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
-        outcome = train_into(Path(name), Entry("resnet34", way.contestant, "best"), work)
+        outcome = train_into(Path(name), Entry("resnet34", way.contestant, way.setting), work)
         if isinstance(outcome, Failure):
             raise SystemExit(f"{way.name}: {outcome.message}")
         return outcome, auroc(Path(name), outcome.channels, held_out, cohort.positive_class)
