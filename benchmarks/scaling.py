@@ -6,7 +6,7 @@ For each size a file of prepared images (224 px, noise: neither asks what is on 
 - feeding: batches of 32 in an epoch's random order, without a network, resident and streamed, from a file that the
   system has in memory and, where we may drop it from there, from the disk;
 - `STEPS` training steps of ResNet-34 in the middle of the first epoch, streamed;
-- the most memory that the process held, with and without pages of the file, which the system can drop.
+- memory of the process after those steps without pages of files, which the system can drop, and the most with them.
 
 What ingestion and audit cost is `benchmarks.ingestion`'s; an answer costs the same whatever the number (`Bundle.scores`
 asks one image at a time).

@@ -1,7 +1,8 @@
 """What entry points cost that find nothing to do: `python -m benchmarks.start_up`, from the project's folder.
 
 A tiny training is made once; then, in turns, fresh processes: single imports, `--help`, `history`, `data` and `train`
-whose stages are all reused, by `python -m eusml` and by `mlflow run`. An entry point cannot be faster than its imports.
+whose stages are all reused, by `python -m eusml` and by `mlflow run`. An entry point cannot be faster than its imports,
+so the second table says what they are made of, by Python's own `-X importtime`, which takes a little itself.
 """
 
 import os
@@ -9,12 +10,14 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.in_folder import measure_in_folder
 
 ROUNDS = 3
+SHOWN_FROM_S = 0.1
 TINY = {
     "data.image_size_px": "32",
     "data.phantom.gist_cases": "12",
@@ -33,6 +36,21 @@ def seconds(words: list[str], environment: Mapping[str, str]) -> float:
     # `history` ends with an error here, as nothing is registered: it has looked into the store all the same.
     subprocess.run(words, check=False, env=environment, capture_output=True)
     return time.perf_counter() - began
+
+
+def items(words: list[str], environment: Mapping[str, str]) -> dict[str, float]:
+    """Seconds of one process by package that is imported, and of all else."""
+    began = time.perf_counter()
+    timed = [words[0], "-X", "importtime", *words[1:]]
+    done = subprocess.run(timed, check=True, env=environment, capture_output=True, text=True)
+    whole = time.perf_counter() - began
+    found: defaultdict[str, float] = defaultdict(float)
+    for line in done.stderr.splitlines():
+        if line.startswith("import time:") and "[us]" not in line:
+            own_us, _, name = line.removeprefix("import time:").split("|")
+            found[name.strip().partition(".")[0]] += int(own_us) / 1e6
+    found["all that is no import"] = whole - sum(found.values())
+    return found
 
 
 def main(work: Path) -> None:
@@ -67,6 +85,13 @@ def main(work: Path) -> None:
     print("| command | seconds, median | fastest-slowest |\n|---|---|---|")
     for name, times in found.items():
         print(f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}-{max(times):.2f} |")
+    rounds = [items(ours("train"), environment) for _ in range(ROUNDS)]
+    medians = {name: statistics.median(one.get(name, 0.0) for one in rounds) for name in rounds[0]}
+    large = {name: value for name, value in medians.items() if value >= SHOWN_FROM_S}
+    print("\n| of `python -m eusml train` | seconds, median |\n|---|---|")
+    for name, value in sorted(large.items(), key=lambda item: -item[1]):
+        print(f"| {name} | {value:.2f} |")
+    print(f"| {len(medians) - len(large)} other packages | {sum(medians.values()) - sum(large.values()):.2f} |")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Seconds from the command to a network that tells held-out cases apart with an AUROC of 0.90.
+"""Seconds from the start of a process to a network that tells held-out cases apart with an AUROC of 0.90.
 
     uv run --with timm python -m benchmarks.time_to_quality choose [FOLDER] ["eusml, 64 px, 32 a step"[=EPOCHS] …]
     … measure [FOLDER] "eusml, 64 px, 32 a step"=EPOCHS … [KEPT.jsonl]
@@ -9,7 +9,7 @@ measured later, for the shortest training of each, from EPOCHS on, whose mean AU
 the learning rate's schedule ends with the training, so a shorter one is another training. `measure` then trains five
 times, each time from other lesions and another seed, in turns, and asks every network about fresh lesions. Asking is
 not timed, and nothing is chosen by it. With a file, every measurement is kept in it, and one that it holds is not made
-again.
+again: it is for one machine, one version of the libraries and of what is measured.
 
 With a folder of real images, a fifth of them is held out from all five trainings, and `choose` looks at three inner
 folds of the others.

@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from eusml.errors import EusmlError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# The others wait while rank 0 decodes a cohort; who died meanwhile is for torchrun's agent to find out, and it does.
+# The others wait while rank 0 decodes a cohort. Who died meanwhile is for torchrun's agent to find out, and it does; a
+# machine that fell silent without closing its connections is waited for as long.
 _PATIENCE = timedelta(days=30)
 _PIECE = 2**26
 """Bytes that are sent at once."""
@@ -99,5 +102,8 @@ def together() -> Iterator[Ranks]:
     torch.distributed.init_process_group(backends, store=start, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
         yield current()
-    finally:
-        torch.distributed.destroy_process_group()
+    except EusmlError:
+        torch.distributed.destroy_process_group()  # raised where all are in step
+        raise
+    # Not after any other error: NCCL would wait for the others, who wait for this process, and torchrun for its death.
+    torch.distributed.destroy_process_group()

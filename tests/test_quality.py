@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from eusml.data import quality
 from eusml.data.likeness import measure_likeness
 from eusml.data.quality import (
     MIN_IMAGES,
@@ -62,6 +63,16 @@ def photograph() -> np.ndarray:
 def test_what_is_no_ultrasound_is_unlike(make: Callable[[], np.ndarray], known: QualityReference) -> None:
     found = quality_warnings(make(), LARGE, known)
     assert any("not like the images it was trained on" in one for one in found), found
+
+
+def test_of_many_images_those_that_are_measured_need_be_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "MAX_IMAGES", 25)
+    images, sides, groups = speckle(range(60)), [(200, 180 + number) for number in range(60)], [*range(30)] * 2
+    rows = quality.evenly_spread(60)
+    assert len(rows) == 25
+    assert (rows[0], rows[-1]) == (0, 59)
+    part = measure_reference(images[rows], [sides[row] for row in rows], [groups[row] for row in rows])
+    assert part == measure_reference(images, sides, groups)
 
 
 def test_one_in_a_hundred_of_the_same_source_is_unlike(known: QualityReference) -> None:

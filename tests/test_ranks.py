@@ -15,8 +15,10 @@ from eusml.commands import led
 from eusml.config import OnlineConfig, TrainConfig, load_config
 from eusml.errors import ConfigError, TrainingError
 from eusml.learning.batches import LabelledImages
+from eusml.learning.together import Task
 from eusml.learning.train import _check_ranks, fit
 from eusml.ranks import Ranks
+from eusml.runtime import Compute
 from tests.conftest import two_classes
 
 # Not AdamW, to which gradients of another size are the same.
@@ -94,6 +96,16 @@ def test_more_processes_than_cuda_devices_are_an_error_unless_the_cpu_trains(mon
         ConfigError, match=r"more processes .* its 1 CUDA device.*--nproc-per-node=1, or -P train.device=cpu"
     ):
         led._check_devices(load_config(None, {}))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_the_others_are_told_the_precision_that_rank_0_found(bf16: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks: list[Task] = []
+    monkeypatch.setattr("eusml.learning.train.choose_compute", lambda *_: Compute(torch.device("cpu"), bf16))
+    monkeypatch.setattr("eusml.learning.train.hand_out", lambda task, _: tasks.append(task))
+    settings = SETTINGS.model_copy(update={"precision": "auto", "epochs": 1})
+    fit(LabelledImages(*two_classes(8, 32, seed=1)), None, settings, job="j")
+    assert [task.settings.precision for task in tasks] == ["bf16" if bf16 else "fp32"]
 
 
 def test_more_processes_than_a_step_has_images_are_an_error() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from eusml.config import TrainConfig
+from eusml.learning import train
 from eusml.learning.batches import LabelledImages
 from eusml.learning.train import fit
 from eusml.runtime import kept_memory
@@ -77,3 +78,12 @@ def test_a_training_keeps_memory_while_it_runs(tiny_settings: TrainConfig) -> No
     fit(cases, None, tiny_settings, job="any", on_epoch=lambda _: found.append(is_mapped()))
     assert found == [False] * 3
     assert is_mapped()
+
+
+def test_it_keeps_memory_until_statistics_are_measured_anew(
+    tiny_settings: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    monkeypatch.setattr(train, "recalibrate", lambda *_: found.append(is_mapped()))
+    fit(LabelledImages(*two_classes(24, 32, seed=0)), None, tiny_settings, job="any")
+    assert found == [False]

@@ -34,9 +34,26 @@ def test_workers_share_the_cores_unless_told_otherwise(
     given = {"train__threads": asked} if asked else {}
     space = '{"data.image_size_px": {"choices": [32, 40]}}'
     tuning = opened(tmp_path, config(tune__workers="2", tune__space=space, **given))
-    errand = trial_workers._errand(RecordedStudy(tuning, Run("run", "0", "w"), {}))
+    errand = trial_workers._errand(RecordedStudy(tuning, Run("run", "0", "w"), {}), 2)
     assert errand.config.train.threads == each
     assert {size: cases.images.shape[1:] for size, cases in errand.cases.items()} == {32: (32, 32), 40: (40, 40)}
+
+
+@pytest.mark.parametrize(("done", "started"), [(0, 3), (8, 2), (9, 0), (10, 0)])
+def test_no_more_workers_are_started_than_there_are_trials_left(
+    done: int, started: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for the last trial alone, which this process takes."""
+    monkeypatch.setattr(study, "fold_value", made_up)
+    calls: list[int] = []
+    monkeypatch.setattr(trial_workers, "run_processes", lambda work, errands: calls.append(len(errands)))
+    monkeypatch.setattr(trial_workers, "_take", lambda *_: None)
+    if done:
+        worked(opened(tmp_path, config(tune__trials=str(done))), tmp_path)
+    tuning = opened(tmp_path, config(tune__trials="10", tune__workers="3"))
+    with working(tmp_path / "workers") as worker:
+        take_trials(RecordedStudy(tuning, Run("run", "0", worker.name), {}), worker)
+    assert sum(calls) == started
 
 
 def test_a_study_whose_last_worker_is_gone_is_recorded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

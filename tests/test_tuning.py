@@ -2,10 +2,12 @@
 
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 import torch
 from optuna.storages import JournalStorage
@@ -13,7 +15,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from eusml.config import Config, check_space, load_config, with_settings
+from eusml.commands.tune import definition
+from eusml.config import Config, check_space, load_config, tunable_names, with_settings
 from eusml.errors import ConfigError, TrainingError, TuningError
 from eusml.learning.epoch import EpochResult
 from eusml.learning.tuning import objective, retry, study
@@ -216,6 +219,22 @@ def test_settings_change_by_name_and_are_checked() -> None:
         with_settings(config(), {"train.lr": 99})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "same"),
+    [("threads", 3, True), ("device", "cpu", True), ("kernels", "torch", True), ("resident_mib", 1, True),
+     ("checkpoint_every_s", 1.0, True), ("lr", 0.5, False), ("precision", "fp32", False)],
+)  # fmt: skip
+def test_what_differs_from_machine_to_machine_makes_no_other_study_and_is_not_searched(
+    name: str, value: object, same: bool
+) -> None:
+    part = SimpleNamespace(indices=lambda _: [0])
+    table = pd.DataFrame({"case_id": ["a", "b"]})
+    cohort: Any = SimpleNamespace(prepared=SimpleNamespace(manifest=SimpleNamespace(table=table)), split=part)
+    changed = with_settings(config(), {f"train.{name}": value})
+    assert (definition(cohort, changed) == definition(cohort, config())) is same
+    assert not same or f"train.{name}" not in tunable_names()
+
+
 def test_the_objective_is_what_scikit_learn_says_of_the_inner_fold() -> None:
     rng = np.random.default_rng(0)
     y_true, y_score = rng.integers(0, 2, 40), rng.random(40)
@@ -227,11 +246,11 @@ def test_the_objective_is_what_scikit_learn_says_of_the_inner_fold() -> None:
 
 
 def test_a_fold_is_trained_on_its_part_and_measured_on_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int, int]] = []
+    seen: list[tuple[int, int | None, int]] = []
     real = objective.fit
 
     def watched(train: Any, test: Any, *rest: Any, originals: Any, **named: Any) -> Any:
-        seen.append((len(train.images), len(test.images), len(originals.images)))
+        seen.append((len(train), test and len(test), len(originals)))
         return real(train, test, *rest, originals=originals, **named)
 
     monkeypatch.setattr(objective, "fit", watched)
@@ -242,6 +261,7 @@ def test_a_fold_is_trained_on_its_part_and_measured_on_the_rest(monkeypatch: pyt
     assert seen == [(32, 8, 16)]  # 16 originals and one flipped copy of each
     assert [epoch.epoch for epoch in epochs] == [1, 2]
     assert value == fold_value(inner, 1, settings, "log_loss")
+    assert seen[1] == (32, None, 16)  # nobody asked what it measures on the way
 
 
 @pytest.mark.usefixtures("quick")

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from eusml.config import Config, TrainConfig, flatten
 from eusml.data.images import encode_png
 from eusml.data.ingest import preparation_of
 from eusml.data.manifest import box_of
-from eusml.data.quality import QualityReference, measure_reference
+from eusml.data.quality import QualityReference, evenly_spread, measure_reference
 from eusml.data.split import Partition
 from eusml.digests import fingerprint
 from eusml.errors import DataError
@@ -29,6 +28,7 @@ from eusml.files import written_whole
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import Bundle, ModelSpec, load_bundle, save_bundle
 from eusml.learning.epoch import EpochResult
+from eusml.learning.fused.twin import triton_version
 from eusml.learning.growth import epoch_times
 from eusml.learning.learner import fuses
 from eusml.learning.temperature import Calibration
@@ -135,7 +135,7 @@ def _with(settings: TrainConfig, compute: Compute, ranks: Ranks) -> str:
     """Who rounds sums otherwise than torch does in one process."""
     if ranks.count > 1:
         return f", {ranks.count} processes"
-    return f", fused by triton {version('triton')}" if fuses(settings, compute) else ""
+    return f", fused by triton {triton_version()}" if fuses(settings, compute) else ""
 
 
 def _served(config: Config) -> dict[str, Any]:
@@ -229,16 +229,17 @@ def _calibrated(run: runs.Run, calibrator: Calibrator, folder: Path) -> ModelSpe
 
 def _quality(study: StudyData, config: Config) -> QualityReference | None:
     """What the originals of the training partition are like; None, said so, where they are too few to tell."""
-    rows = study.split.indices("train")
-    images = study.prepared.images[rows]
+    table = study.prepared.manifest.table.iloc[study.split.indices("train")]
+    # Copies of a picture, and pictures of one patient, are left out together.
+    together = pd.factorize(table["group_id" if "group_id" in table.columns else "patient_id"])[0]
+    measured = evenly_spread(len(table))  # others need not be read
+    images = study.prepared.images[study.split.indices("train")[measured]]
     # A table without boxes does not say how large the pictures were: then what needs no enlarging is large enough.
     whole = (config.data.image_size_px,) * 2
-    table = study.prepared.manifest.table.iloc[rows]
-    boxes = [box_of(row) for row in table.to_dict("records")]
-    # Copies of a picture, and pictures of one patient, are left out together.
-    together = pd.factorize(table["group_id" if "group_id" in table.columns else "patient_id"])[0].tolist()
+    boxes = [box_of(row) for row in table.iloc[measured].to_dict("records")]
+    sides = [whole if box is None else box[2:] for box in boxes]
     try:
-        return measure_reference(images, [whole if box is None else box[2:] for box in boxes], together)
+        return measure_reference(images, sides, together[measured].tolist())
     except DataError as error:
         say(f"  the model will not warn of unusual images: {error}")
         return None

@@ -1,17 +1,15 @@
 """Processes that an entry point starts to help it: waited for, told to end, and never left behind."""
 
-import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.context import SpawnProcess
 from typing import TypeVar
 
 from eusml.commands.terminal import say
 from eusml.config import Config, with_settings
-from eusml.data.parallel import cores
+from eusml.data.parallel import cores, end_with_parent
 from eusml.errors import EusmlError
 from eusml.tracking import store
 
@@ -36,9 +34,10 @@ def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> 
         work: what a process does; it and the errands are sent there, so it must be a function of a module.
         errands: what it is called with.
     """
-    # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut.
+    # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut. No daemons,
+    # which may start no processes of their own to decode images.
     context = get_context("spawn")
-    processes = [context.Process(target=_run, args=(work, errand), daemon=True) for errand in errands]
+    processes = [context.Process(target=_run, args=(work, errand), daemon=False) for errand in errands]
     try:
         for process in processes:
             process.start()
@@ -63,11 +62,12 @@ def _end(processes: Sequence[SpawnProcess]) -> None:
     finally:
         for process in processes:
             process.kill()
+        for process in processes:
             process.join()
 
 
 def _run(work: Callable[[Errand], None], errand: Errand) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         store.connect()
         work(errand)
@@ -76,10 +76,3 @@ def _run(work: Callable[[Errand], None], errand: Errand) -> None:
         sys.exit(_SAID)
     except KeyboardInterrupt:
         pass  # the process that started it says so
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

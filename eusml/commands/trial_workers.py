@@ -54,9 +54,15 @@ def take_trials(found: RecordedStudy, worker: Worker) -> None:
         ConfigError: several workers are asked for under torchrun.
         EusmlError: the study or the store cannot be reached.
     """
-    count = found.tuning.config.tune.workers
+    settings = found.tuning.config.tune
+    if settings.workers > 1 and current().count > 1:
+        raise ConfigError(
+            "processes started by torchrun train every trial together, so tune.workers must be 1 there; without "
+            "torchrun, workers train a trial each"
+        )
+    count = min(settings.workers, settings.trials - sum(record.tried for record in found.tuning.records()))
     if count > 1:
-        errand = _errand(found)
+        errand = _errand(found, count)
         say(f"  {count} workers, CPU threads of each: {errand.config.train.threads}")
         run_processes(_work, [errand] * count)
     # All of them, or what workers that died left over; whatever ended them says so here.
@@ -71,19 +77,14 @@ def _take(tuning: Tuning, run: runs.Run, tags: Mapping[str, str], worker: Worker
     )
 
 
-def _errand(found: RecordedStudy) -> _Errand:
+def _errand(found: RecordedStudy, workers: int) -> _Errand:
     config, inner = found.tuning.config, found.tuning.inner
-    if current().count > 1:
-        raise ConfigError(
-            "processes started by torchrun train every trial together, so tune.workers must be 1 there; without "
-            "torchrun, workers train a trial each"
-        )
     sizes = [config.data.image_size_px]
     if searched := config.tune.space.get(_IMAGE_SIZE):
         assert searched.choices is not None, "check_space refuses a range"
         sizes = [int(str(size)) for size in searched.choices]
     return _Errand(
-        config=sharing_threads(config, config.tune.workers),
+        config=sharing_threads(config, workers),
         cases={size: inner.cases(size) for size in sizes},
         folds=inner.folds,
         name=found.tuning.name,

@@ -30,7 +30,7 @@ LAYERS = ("data", "learning")
 _RUN, _RECORDED = "mlflow_run", "recorded"
 _BEST = "best.json"
 _WAIT_S, _POLL_S = 60.0, 0.2
-_OF_THE_MACHINE = ("train.checkpoint_every_s", "train.threads", "train.device")
+_OF_THE_MACHINE = ("train.checkpoint_every_s", "train.threads", "train.device", "train.kernels", "train.resident_mib")
 """Settings in which workers of one study may differ."""
 
 

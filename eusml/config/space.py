@@ -12,7 +12,7 @@ from eusml.errors import ConfigError
 
 _NOT_SEARCHED = frozenset(
     {"train.arch", "train.seed", "train.device", "train.precision", "train.threads", "train.checkpoint_every_s"}
-    | {"train.online", "train.shallow_frac", "augment.seed"}
+    | {"train.kernels", "train.resident_mib", "train.online", "train.shallow_frac", "augment.seed"}
 )
 """What defines an arm, what draws at random, what has nothing to do with a result, and what would make trials stand at
 different depths when they are compared at the same epoch, to stop the poor ones."""

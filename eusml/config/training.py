@@ -73,7 +73,8 @@ class TrainConfig(Section):
     """`auto` takes fused kernels for bf16 on CUDA, of Ampere or later, if Triton, a C compiler and Python's headers
     are installed; `torch` always takes torch's. The same arithmetic in another order: results differ by rounding."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """CPU threads; by default torch's choice, the number of cores. Weights are reproducible for one number."""
+    """CPU threads; by default torch's choice, the number of cores, which processes that work at once share. Weights are
+    reproducible for one number."""
     checkpoint_every_s: Annotated[float, Field(ge=0.0)] = 30.0
     """Least time between two saved training states, seconds; 0 saves after every epoch."""
     resident_mib: Annotated[int, Field(ge=0)] | None = None

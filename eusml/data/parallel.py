@@ -1,11 +1,12 @@
 """Work on many items in several processes, in order and with few of them in memory."""
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import TypeVar
 
 from eusml.errors import DataError
@@ -61,7 +62,7 @@ def in_order(
         yield from map(work, items)
         return
     # Spawned and not forked: the parent may hold threads of torch and of OpenCV, whose locks a fork would copy shut.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=begin_helping) as pool:
         asked: deque[Item] = deque()
         answers: deque[Future[Result]] = deque()
 
@@ -85,7 +86,21 @@ def in_order(
             ) from None
 
 
-def _one_thread() -> None:
+def begin_helping() -> None:
+    """What a process of a pool that works on images does first: it shares the cores with the others."""
     import cv2
 
+    end_with_parent()
     cv2.setNumThreads(1)
+
+
+def end_with_parent() -> None:
+    """Let this process, which `multiprocessing` started, die with the one that did so, even if that one is killed."""
+    threading.Thread(target=_die_after_parent, daemon=True).start()
+
+
+def _die_after_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)

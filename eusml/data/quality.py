@@ -91,7 +91,7 @@ def measure_reference(
     """
     assert images.dtype == np.uint8
     assert len(images) == len(region_sides_px)
-    places = np.unique(np.linspace(0, len(images) - 1, min(len(images), MAX_IMAGES)).astype(np.int64))
+    places = evenly_spread(len(images))
     places = np.array([place for place in places if images[place].std() > BLANK_SD], np.int64)
     if len(places) < MIN_IMAGES:
         raise DataError(
@@ -111,6 +111,11 @@ def measure_reference(
         max_white_frac=_most([_share(images[place], 255) for place in places]),
         likeness=measure_likeness(figures, longer, places.tolist() if groups is None else [groups[p] for p in places]),
     )
+
+
+def evenly_spread(count: int) -> "NDArray[np.int64]":
+    """Which of `count` images are measured: all of them, or `MAX_IMAGES`."""
+    return np.unique(np.linspace(0, count - 1, min(count, MAX_IMAGES)).astype(np.int64))
 
 
 def texture_distance(image: "NDArray[np.uint8]", region_px: tuple[int, int], reference: QualityReference) -> float:

@@ -85,5 +85,5 @@ def fuses(settings: TrainConfig, compute: Compute) -> bool:
     """Whether a training by one process takes the fused kernels."""
     if settings.kernels != "auto" or compute.device.type != "cuda" or not compute.bf16:
         return False
-    # Triton knows no bf16 on what came before Ampere.
-    return torch.cuda.get_device_capability(compute.device) >= (8, 0) and available()
+    # Triton knows no bf16 on what came before Ampere. AMD's devices, which torch calls CUDA devices, were not tried.
+    return torch.version.hip is None and torch.cuda.get_device_capability(compute.device) >= (8, 0) and available()

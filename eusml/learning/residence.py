@@ -1,6 +1,5 @@
 """Where the images of a training lie: on the device if they fit, else they follow a batch ahead of the steps."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 
 from eusml.learning.batches import LabelledImages, to_device
+from eusml.runtime import free_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHARE = 0.25
-"""Of the memory, on a CUDA device of what is free: the rest is for the network, its moments and its maps, and for
-whoever else is there."""
+"""Of the free memory: the rest is for the network, its moments and its maps, and for whoever else is there."""
 _AHEAD = 3
 """Batches that are read while one is trained on."""
 
@@ -73,12 +72,6 @@ class Streamed:
 
 
 def on_device(images: LabelledImages, device: torch.device, resident_mib: int | None) -> DeviceImages:
-    """The images, resident if they take at most `resident_mib`, by default a quarter of the memory."""
-    budget = _memory(device) * _SHARE if resident_mib is None else resident_mib * 2**20
+    """The images, resident if they take at most `resident_mib`, by default a quarter of what is free."""
+    budget = free_memory(device) * _SHARE if resident_mib is None else resident_mib * 2**20
     return (Resident if images.nbytes <= budget else Streamed)(images, device)
-
-
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

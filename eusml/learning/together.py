@@ -1,6 +1,7 @@
 """What the process that leads tells the others of a training, and how they take part in it."""
 
 import copy
+import inspect
 import io
 import json
 from dataclasses import dataclass
@@ -84,4 +85,9 @@ def shared_twin(network: nn.Module, ranks: Ranks, device: torch.device) -> nn.Mo
     """
     tensors = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())}
     twin = share_statistics(copy.deepcopy(network, tensors), ranks, device)
-    return nn.parallel.DistributedDataParallel(twin, forward_sync_buffers=False)
+    wrapper = nn.parallel.DistributedDataParallel
+    # Statistics are alike in all processes. Before torch 2.13 they are sent in every step all the same: there was but
+    # one word for that and for whether rank 0's are everybody's at first.
+    known = "forward_sync_buffers" in inspect.signature(wrapper).parameters
+    said: dict[str, Any] = {"forward_sync_buffers": False} if known else {}
+    return wrapper(twin, **said)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,12 +76,13 @@ def fit(
     for result in history:
         on_epoch(result)
     resumed_after = len(history)
-    hand_out(Task(settings, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
+    agreed = settings.model_copy(update={"precision": compute.precision})  # others may have another kind of machine
+    hand_out(Task(agreed, train, normalisation, resumed_after, optimizer.state_dict()), ranks)
     first = resumed_after + 1
     # The learner has no name here: once it has grown, what was captured of it before holds no memory.
     epochs = _epochs(Learner.of(network, optimizer, normalisation, settings, compute, ranks, first), train, test, first)
     saved_at = time.monotonic()
-    with closing(epochs):
+    with kept_memory(), closing(epochs):
         for result in epochs:
             history.append(result)
             due = time.monotonic() - saved_at >= settings.checkpoint_every_s or result.epoch == settings.epochs
@@ -89,9 +90,9 @@ def fit(
                 _save(state_path, job, history, network, optimizer)
                 saved_at = time.monotonic()
             on_epoch(result)
-    if settings.recalibrate:
-        with _memory_is_enough(settings, train, ranks):
-            recalibrate(network, originals, normalisation, settings, compute)
+        if settings.recalibrate:
+            with _memory_is_enough(settings, train, ranks):
+                recalibrate(network, originals, normalisation, settings, compute)
     return FitResult(network.cpu().eval(), normalisation, tuple(history), resumed_after)
 
 
@@ -106,11 +107,10 @@ def follow(ranks: Ranks) -> None:
         optimizer.load_state_dict(task.optimizer)
         first = task.epochs_done + 1
         learner = Learner.of(network, optimizer, normalisation, settings, compute, ranks, first)
-        try:
+        # Such as a loss that is not finite, which is everybody's: rank 0 meets the same, and says it.
+        with kept_memory(), suppress(TrainingError):
             for _ in _epochs(learner, task.train, None, first):
                 pass
-        except TrainingError:
-            pass  # such as a loss that is not finite, which is everybody's: rank 0 meets the same, and says it
 
 
 def _check_ranks(ranks: Ranks, count: int, settings: TrainConfig) -> None:
@@ -182,19 +182,18 @@ def _epochs(learner: Learner, train: LabelledImages, test: LabelledImages | None
         cases = DeviceCases.of(train, compute, settings)
         held_out = None if test is None else DeviceCases.of(test, compute, settings)
         plan = EpochPlan.of(learner, cases, first)
-    with kept_memory():
-        for epoch in range(first, settings.epochs + 1):
-            if not ranks.agree(True):
-                return
-            learner = learner.grown(epoch)
-            with _memory_is_enough(settings, train, ranks):
-                launched = launch(learner, cases, held_out, plan)
-                if epoch < settings.epochs:
-                    plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
-                result = launched.read()
-            try:
-                yield result
-            except GeneratorExit:
-                if epoch < settings.epochs:
-                    ranks.agree(False)
-                raise
+    for epoch in range(first, settings.epochs + 1):
+        if not ranks.agree(True):
+            return
+        learner = learner.grown(epoch)
+        with _memory_is_enough(settings, train, ranks):
+            launched = launch(learner, cases, held_out, plan)
+            if epoch < settings.epochs:
+                plan = EpochPlan.of(learner, cases, epoch + 1)  # while the device works
+            result = launched.read()
+        try:
+            yield result
+        except GeneratorExit:
+            if epoch < settings.epochs:
+                ranks.agree(False)
+            raise

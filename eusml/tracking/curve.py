@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow.entities import Metric
@@ -31,10 +31,15 @@ class Curve:
 
     def flush(self) -> None:
         """Write what waits."""
-        for start in range(0, len(self._waiting), _LIMIT):
-            client().log_batch(self.run_id, metrics=self._waiting[start : start + _LIMIT])
+        log_metrics(self.run_id, self._waiting)
         self._waiting = []
         self._flushed_at = time.monotonic()
+
+
+def log_metrics(run_id: str, metrics: Sequence[Metric]) -> None:
+    """Write any number of metrics, in as few calls as MLflow allows."""
+    for start in range(0, len(metrics), _LIMIT):
+        client().log_batch(run_id, metrics=metrics[start : start + _LIMIT])
 
 
 def now_ms() -> int:

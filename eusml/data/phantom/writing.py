@@ -9,11 +9,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import cv2
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from eusml.data.parallel import cores
+from eusml.data.parallel import begin_helping, cores
 from eusml.data.phantom.cohort import PhantomCase
 from eusml.data.phantom.geometry import ViewName
 from eusml.data.phantom.rendering import render
@@ -122,8 +121,8 @@ def _map(
     if workers <= 1:
         return [write(case) for case in progress(cases)]
     workers = min(workers, -(-len(cases) // _CHUNK))
-    # One thread each, as they share the cores; rendering uses no other threads than OpenCV's.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,))
+    # Rendering uses no other threads than OpenCV's, of which each has one.
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=begin_helping)
     with pool:
         try:
             results = pool.map(write, cases, chunksize=_CHUNK)

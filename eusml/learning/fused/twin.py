@@ -25,6 +25,13 @@ def available() -> bool:
     return has_compiler and has_headers and importlib.util.find_spec("triton") is not None
 
 
+def triton_version() -> str:
+    """As Triton says it: what it is called as a package differs from build to build."""
+    import triton
+
+    return str(triton.__version__)
+
+
 class _Layer(NamedTuple):
     """A convolution and the normalisation behind it."""
 

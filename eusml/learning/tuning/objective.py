@@ -45,7 +45,7 @@ def fold_value(
     fold: int,
     config: Config,
     metric: Metric,
-    on_epoch: Callable[[EpochResult], None] = lambda _: None,
+    on_epoch: Callable[[EpochResult], None] | None = None,
 ) -> float:
     """Train on one inner fold as `config.train` says and measure on the rest of the training partition.
 
@@ -54,21 +54,23 @@ def fold_value(
         fold: which of them.
         config: `train`, `augment`, `evaluate` and the image size are used.
         metric: what is measured, on the mean over `evaluate.views`.
-        on_epoch: called after every epoch; its `test_…` figures are of this fold's held-out part. What it raises ends
-            the training.
+        on_epoch: called after every epoch; its `test_…` figures are of this fold's held-out part, which is only
+            measured after every epoch if somebody is called. What it raises ends the training.
 
     Raises:
         TrainingError: the loss became non-finite, or weights cannot be had.
     """
     cases = inner.cases(config.data.image_size_px)
     train_rows, val_rows = inner.folds[fold]
-    originals = LabelledImages(cases.images[train_rows], cases.y_true[train_rows])
-    val = LabelledImages(cases.images[val_rows], cases.y_true[val_rows])
+    originals = LabelledImages(cases.images, cases.y_true[train_rows], train_rows)
+    val = LabelledImages(cases.images, cases.y_true[val_rows], val_rows)
     train = originals
     if config.train.offline:
         expanded = expand(originals.take(slice(None)), [cases.case_ids[row] for row in train_rows], config.augment)
         train = LabelledImages(expanded.images, originals.y_true[expanded.parent])
-    result = fit(train, val, config.train, job="inner fold", on_epoch=on_epoch, originals=originals)
+    watched = None if on_epoch is None else val
+    each = on_epoch or (lambda _: None)
+    result = fit(train, watched, config.train, job="inner fold", on_epoch=each, originals=originals)
     compute = choose_compute(config.train.device, config.train.precision)
     network = result.network.to(compute.device)
     images = to_device(val.take(slice(None)), compute.device)

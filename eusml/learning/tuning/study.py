@@ -195,9 +195,7 @@ class Tuning:
             by_folds = settings.fold_pruner == "wilcoxon" and not is_default
             if by_folds and worse_fold_by_fold(self.study, values, settings.wilcoxon_p):
                 raise optuna.TrialPruned
-            values.append(
-                fold_value(self.inner, fold, config, settings.metric, on_epoch if fold == 0 else lambda _: None)
-            )
+            values.append(fold_value(self.inner, fold, config, settings.metric, on_epoch if fold == 0 else None))
             trial.set_user_attr(FOLD_VALUES, values)
         return sum(values) / len(values)
 
