@@ -3,13 +3,11 @@
 import ctypes
 import os
 import platform
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -106,37 +104,6 @@ def kept_memory() -> Iterator[None]:
         libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)
         libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_THRESHOLD)
         libc.malloc_trim(0)
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that a device has left; on the CPU no more than a container, or a job of a cluster, may have in all.
-
-    Source: proc_meminfo(5), cgroups(7) and the kernel's documentation of both versions of cgroups.
-    """
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    if available := re.search(r"^MemAvailable: *(\d+) kB$", _text(Path("/proc/meminfo")), re.MULTILINE):
-        found.append(int(available[1]) * 1024)
-    for controllers, group in re.findall(r"^\d+:(.*?):/(.*)$", _text(Path("/proc/self/cgroup")), re.MULTILINE):
-        if controllers == "":  # the second version of cgroups
-            root, name = Path("/sys/fs/cgroup"), "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
-        else:
-            continue
-        folder = root / group
-        limits = [_text(place / name) for place in (folder, *folder.parents) if place.is_relative_to(root)]
-        found += [int(limit) for limit in limits if limit.strip().isdecimal()]
-    return min(found)
-
-
-def _text(path: Path) -> str:
-    """A file of the system's; nothing where it has none."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def machine_key(compute: Compute) -> str:

@@ -1,11 +1,9 @@
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from eusml import runtime
 from eusml.config import TrainConfig
 from eusml.learning.batches import LabelledImages, Normalisation, epoch_order
 from eusml.learning.residence import Resident, Streamed, on_device
@@ -49,7 +47,15 @@ def test_what_takes_more_than_the_budget_is_streamed() -> None:
     images = LabelledImages(np.zeros((1025, 32, 32), np.uint8), np.zeros(1025, np.int64))
     assert isinstance(on_device(images, CPU, 1), Streamed)
     assert isinstance(on_device(images, CPU, 2), Resident)
-    assert isinstance(on_device(images, CPU, None), Resident)
+    assert isinstance(on_device(images, CPU, None), Streamed)  # they are where the CPU reaches them
+
+
+@pytest.mark.parametrize(("free", "kind"), [(4 * 1025 * 1024, Resident), (4 * 1025 * 1024 - 4, Streamed)])
+def test_a_quarter_of_what_a_gpu_has_free_is_the_budget(free: int, kind: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = LabelledImages(np.zeros((1025, 32, 32), np.uint8), np.zeros(1025, np.int64))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 0))
+    monkeypatch.setattr("eusml.learning.residence.to_device", lambda taken, _: torch.from_numpy(taken))
+    assert isinstance(on_device(images, torch.device("cuda"), None), kind)
 
 
 def test_a_file_that_cannot_be_read_ends_the_training_and_not_only_its_thread() -> None:
@@ -75,33 +81,3 @@ def test_streamed_images_train_to_the_same_bits(tiny_settings: TrainConfig, tmp_
     assert weights_sha256(streamed.network) == weights_sha256(resident.network)
     measured = [[(row.train_loss, row.test_loss) for row in result.history] for result in (resident, streamed)]
     assert measured[0] == measured[1]
-
-
-SYSTEM = {
-    "/proc/meminfo": "MemTotal:  64000 kB\nMemAvailable:    2000 kB\n",
-    "/proc/self/cgroup": "3:cpu,memory:/old\n2:cpuset:/\n0::/user/job\n",
-}
-
-
-@pytest.mark.parametrize(
-    ("limits", "free_kib"),
-    [
-        ({}, 2000),
-        ({"/sys/fs/cgroup/user/job/memory.max": "1024000\n"}, 1000),
-        ({"/sys/fs/cgroup/user/memory.max": "512000\n", "/sys/fs/cgroup/user/job/memory.max": "max\n"}, 500),
-        ({"/sys/fs/cgroup/user/job/memory.max": "9999999999\n"}, 2000),
-        ({"/sys/fs/cgroup/memory/old/memory.limit_in_bytes": "256000\n"}, 250),
-        ({"/sys/fs/cgroup/memory/old/memory.limit_in_bytes": "9223372036854771712\n"}, 2000),
-    ],
-)
-def test_free_memory_is_what_the_system_and_the_container_leave(
-    limits: dict[str, str], free_kib: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = SYSTEM | limits
-    monkeypatch.setattr(runtime, "_text", lambda path: files.get(str(path), ""))
-    assert runtime.free_memory(torch.device("cpu")) == free_kib * 1024
-
-
-def test_free_memory_of_another_system_is_all_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "_text", lambda path: "")
-    assert runtime.free_memory(torch.device("cpu")) == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

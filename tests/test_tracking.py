@@ -197,16 +197,6 @@ def test_every_trial_of_a_study_is_recorded_once_whoever_died_and_however_often_
     assert found[2].data.tags["eusml.error"] == "the loss became nan"
 
 
-def test_a_trial_of_more_epochs_than_mlflow_takes_in_one_call_is_recorded_whole(store_folder: Path) -> None:
-    with runs.entry_run("tune", TAGS, HERE) as job:
-        study = trials.open_study_run(job, "tune a", {})
-        run_id = trials.begin_trial(study, 0, {}, {})
-        trials.end_trial(run_id, trial(0, "complete", value=0.7, curve={epoch: 1 / epoch for epoch in range(1, 1501)}))
-    curve = MlflowClient().get_metric_history(run_id, "inner/loss")
-    assert [(point.step, point.value) for point in curve] == [(epoch, 1 / epoch) for epoch in range(1, 1501)]
-    assert trials_of(study)[0].info.status == "FINISHED"
-
-
 def trials_of(study: runs.Run) -> dict[int, Run]:
     below = MlflowClient().search_runs([study.experiment_id], f"tags.mlflow.parentRunId = '{study.run_id}'")
     found = {int(run.data.tags["eusml.trial"]): run for run in below}

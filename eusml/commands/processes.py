@@ -37,7 +37,7 @@ def run_processes(work: Callable[[Errand], None], errands: Sequence[Errand]) -> 
     # Spawned and not forked: this process may hold threads of torch, whose locks a fork would copy shut. No daemons,
     # which may start no processes of their own to decode images.
     context = get_context("spawn")
-    processes = [context.Process(target=_run, args=(work, errand), daemon=False) for errand in errands]
+    processes = [context.Process(target=_run, args=(work, errand)) for errand in errands]
     try:
         for process in processes:
             process.start()

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 
 from eusml.learning.batches import LabelledImages, to_device
-from eusml.runtime import free_memory
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SHARE = 0.25
-"""Of the free memory: the rest is for the network, its moments and its maps, and for whoever else is there."""
+"""Of what a CUDA device has free: the rest is for the network, its moments and its maps."""
 _AHEAD = 3
 """Batches that are read while one is trained on."""
 
@@ -72,6 +71,14 @@ class Streamed:
 
 
 def on_device(images: LabelledImages, device: torch.device, resident_mib: int | None) -> DeviceImages:
-    """The images, resident if they take at most `resident_mib`, by default a quarter of what is free."""
-    budget = free_memory(device) * _SHARE if resident_mib is None else resident_mib * 2**20
+    """The images, resident if they take at most `resident_mib`.
+
+    By default that is a quarter of what a CUDA device has free. The CPU reaches them where they lie, an array or the
+    pages of a file, so nothing is copied for it.
+    """
+    budget: float = 0
+    if resident_mib is not None:
+        budget = resident_mib * 2**20
+    elif device.type == "cuda":
+        budget = torch.cuda.mem_get_info(device)[0] * _SHARE
     return (Resident if images.nbytes <= budget else Streamed)(images, device)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlflow.entities import Metric
@@ -10,8 +10,6 @@ from mlflow.entities import Metric
 from eusml.tracking.store import client
 
 _FLUSH_EVERY_S = 5.0
-_LIMIT = 1000
-"""MLflow takes no more in one call."""
 
 
 @dataclass
@@ -31,15 +29,9 @@ class Curve:
 
     def flush(self) -> None:
         """Write what waits."""
-        log_metrics(self.run_id, self._waiting)
+        client().log_batch(self.run_id, metrics=self._waiting)
         self._waiting = []
         self._flushed_at = time.monotonic()
-
-
-def log_metrics(run_id: str, metrics: Sequence[Metric]) -> None:
-    """Write any number of metrics, in as few calls as MLflow allows."""
-    for start in range(0, len(metrics), _LIMIT):
-        client().log_batch(run_id, metrics=metrics[start : start + _LIMIT])
 
 
 def now_ms() -> int:

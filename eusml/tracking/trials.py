@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from eusml.learning.tuning.study import TrialRecord
-from eusml.tracking.curve import log_metrics, now_ms
+from eusml.tracking.curve import now_ms
 from eusml.tracking.provenance import code_tags
 from eusml.tracking.runs import STAGE, Run, param_text
 from eusml.tracking.store import client
@@ -67,9 +67,11 @@ def end_trial(run_id: str, record: TrialRecord) -> None:
     tags = {TRIAL_STATE: record.state, MLFLOW_RUN_NOTE: _note(record)}
     if record.error:
         tags["eusml.error"] = record.error[:_MAX_TAG_CHARS]
-    log_metrics(run_id, metrics)  # first, for the tags say that all is there
     client().log_batch(
-        run_id, params=_params(record.settings), tags=[RunTag(name, value) for name, value in tags.items()]
+        run_id,
+        metrics=metrics,
+        params=_params(record.settings),
+        tags=[RunTag(name, value) for name, value in tags.items()],
     )
     status = {"complete": RunStatus.FINISHED, "failed": RunStatus.FAILED}.get(record.state, RunStatus.KILLED)
     client().set_terminated(run_id, RunStatus.to_string(status), end_time=ended)
