@@ -6,7 +6,7 @@ import torch
 
 from eusml.config import TrainConfig
 from eusml.learning.batches import LabelledImages, Normalisation, epoch_order
-from eusml.learning.residence import Resident, Streamed, on_device
+from eusml.learning.residence import InPlace, Resident, Streamed, on_device
 from eusml.learning.train import fit
 from tests.conftest import two_classes, weights_sha256
 
@@ -31,12 +31,12 @@ def test_a_partition_of_a_file_is_the_images_of_its_rows(tmp_path: Path) -> None
     assert Normalisation.of_images(part) == Normalisation.of_images(copied)
 
 
-@pytest.mark.parametrize("kind", [Resident, Streamed])
-def test_every_batch_holds_the_images_that_were_asked_for(kind: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resident_mib", [None, 0, 1])
+def test_every_batch_holds_the_images_that_were_asked_for(resident_mib: int | None, tmp_path: Path) -> None:
     rows = np.arange(23, 3, -1)
     part = partition(tmp_path / "images.npy", rows)
     order = epoch_order(0, 1, len(rows), 3)
-    batches = list(kind(part, CPU).batches(order))
+    batches = list(on_device(part, CPU, resident_mib).batches(order))
     assert len(batches) == len(order)
     for batch, numbers in zip(batches, order, strict=True):
         assert batch.dtype == torch.uint8
@@ -47,7 +47,7 @@ def test_what_takes_more_than_the_budget_is_streamed() -> None:
     images = LabelledImages(np.zeros((1025, 32, 32), np.uint8), np.zeros(1025, np.int64))
     assert isinstance(on_device(images, CPU, 1), Streamed)
     assert isinstance(on_device(images, CPU, 2), Resident)
-    assert isinstance(on_device(images, CPU, None), Streamed)  # they are where the CPU reaches them
+    assert isinstance(on_device(images, CPU, None), InPlace)
 
 
 @pytest.mark.parametrize(("free", "kind"), [(4 * 1025 * 1024, Resident), (4 * 1025 * 1024 - 4, Streamed)])
@@ -73,11 +73,10 @@ def test_a_file_that_cannot_be_read_ends_the_training_and_not_only_its_thread() 
         list(streamed.batches([np.array([0, 1])]))
 
 
-def test_streamed_images_train_to_the_same_bits(tiny_settings: TrainConfig, tmp_path: Path) -> None:
-    rows = np.arange(20)
-    part, held_out = partition(tmp_path / "images.npy", rows), LabelledImages(*two_classes(10, 32, seed=2))
-    resident = fit(LabelledImages(IMAGES[rows], Y_TRUE[rows]), held_out, tiny_settings, job="j")
-    streamed = fit(part, held_out, tiny_settings.model_copy(update={"resident_mib": 0}), job="j")
-    assert weights_sha256(streamed.network) == weights_sha256(resident.network)
-    measured = [[(row.train_loss, row.test_loss) for row in result.history] for result in (resident, streamed)]
-    assert measured[0] == measured[1]
+def test_images_train_to_the_same_bits_wherever_they_lie(tiny_settings: TrainConfig, tmp_path: Path) -> None:
+    part, held_out = partition(tmp_path / "images.npy", np.arange(20)), LabelledImages(*two_classes(10, 32, seed=2))
+    ways = [tiny_settings.model_copy(update={"resident_mib": mib, "epochs": 2}) for mib in (None, 0, 1)]
+    results = [fit(part, held_out, settings, job="j") for settings in ways]
+    assert len({weights_sha256(result.network) for result in results}) == 1
+    measured = [[(row.train_loss, row.test_loss) for row in result.history] for result in results]
+    assert measured[0] == measured[1] == measured[2]

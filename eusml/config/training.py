@@ -79,7 +79,7 @@ class TrainConfig(Section):
     """Least time between two saved training states, seconds; 0 saves after every epoch."""
     resident_mib: Annotated[int, Field(ge=0)] | None = None
     """Images that take more than this, MiB, are not kept on the device but carried there batch by batch; by default a
-    quarter of a GPU's free memory, and 0 on the CPU, which has them already. Changes no result."""
+    quarter of a GPU's free memory. The CPU by default takes them from where they are. Changes no result."""
     seed: Seed = 0
     """Seed of initial weights, order and on-line augmentation."""
 

@@ -29,6 +29,18 @@ class DeviceImages(Protocol):
         """uint8 [B, 1, S, S] on the device for every entry of `order`, int64 [B]."""
 
 
+class InPlace:
+    """Images where the CPU reaches them: an array, or the pages of a file, which the system keeps as it can."""
+
+    def __init__(self, images: LabelledImages) -> None:
+        self._images = images
+
+    def batches(self, order: Order) -> Iterator[torch.Tensor]:
+        """uint8 [B, 1, S, S] for every entry of `order`, int64 [B]."""
+        for rows in order:
+            yield to_device(self._images.take(rows), torch.device("cpu"))
+
+
 class Resident:
     """All images on the device."""
 
@@ -71,14 +83,11 @@ class Streamed:
 
 
 def on_device(images: LabelledImages, device: torch.device, resident_mib: int | None) -> DeviceImages:
-    """The images, resident if they take at most `resident_mib`.
+    """The images, resident if they take at most `resident_mib`, by default a quarter of what a CUDA device has free.
 
-    By default that is a quarter of what a CUDA device has free. The CPU reaches them where they lie, an array or the
-    pages of a file, so nothing is copied for it.
+    On the CPU they stay where they are by default.
     """
-    budget: float = 0
-    if resident_mib is not None:
-        budget = resident_mib * 2**20
-    elif device.type == "cuda":
-        budget = torch.cuda.mem_get_info(device)[0] * _SHARE
+    if resident_mib is None and device.type == "cpu":
+        return InPlace(images)
+    budget = torch.cuda.mem_get_info(device)[0] * _SHARE if resident_mib is None else resident_mib * 2**20
     return (Resident if images.nbytes <= budget else Streamed)(images, device)
