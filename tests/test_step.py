@@ -4,6 +4,7 @@ The plain steps are in float64. Augmentation is the same function in both.
 """
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,7 @@ def by_ours(arch: Arch, *, bf16: bool) -> Taken:
     return taken(network, arch, losses)
 
 
+@cache
 def by_torch(arch: Arch) -> Taken:
     """In float64, every convolution torch's own."""
     network: Any = getattr(models, arch)(num_classes=2)
