@@ -176,7 +176,6 @@ def mlflow_run(
     entry: str,
     *parameters: str,
     env_manager: str = "local",
-    project: Path = PROJECT,
     from_shell: bool = False,
 ) -> str:
     """`mlflow run PROJECT -e ENTRY`; returns what a person saw.
@@ -186,11 +185,10 @@ def mlflow_run(
         entry: of the project.
         parameters: of the entry, NAME=VALUE.
         env_manager: as MLflow's option.
-        project: folder of the project.
         from_shell: begin MLflow anew, which takes five seconds of imports, rather than fork it.
     """
     words = [
-        "mlflow", "run", str(project), "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
+        "mlflow", "run", str(PROJECT), "-e", entry, "--env-manager", env_manager, "--experiment-name", "tiny",
         *(word for parameter in (f"experiment={place.experiment}", *parameters) for word in ("-P", parameter)),
     ]  # fmt: skip
     if from_shell:

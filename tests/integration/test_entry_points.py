@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from tests.integration.conftest import PROJECT, Place, make_place, mlflow_run
+from tests.integration.conftest import Place, make_place, mlflow_run
 
 pytestmark = pytest.mark.slow
 
@@ -235,13 +234,7 @@ def test_a_study_has_a_run_and_one_below_it_for_every_trial_and_a_second_start_a
 def test_an_environment_of_uvs_making_runs_it_too(tmp_path: Path) -> None:
     place = make_place(tmp_path)
     place = replace(place, environment={**place.environment, "MLFLOW_ENV_ROOT": str(tmp_path / "environments")})
-    project = tmp_path / "project"
-    shutil.copytree(PROJECT, project, ignore=shutil.ignore_patterns(".*", "__pycache__", "work", "ml*"))
-    # Bytecode of all libraries, most of which nobody imports here, would take both cores a minute.
-    settings, compiled = (PROJECT / "pyproject.toml").read_text(), "compile-bytecode = true\n"
-    assert compiled in settings
-    (project / "pyproject.toml").write_text(settings.replace(compiled, ""))
-    assert "[data] done" in mlflow_run(place, "data", env_manager="uv", project=project)
+    assert "[data] done" in mlflow_run(place, "data", env_manager="uv")
 
 
 def test_a_changed_setting_is_done_anew_and_the_rest_reused(finished: Place) -> None:
