@@ -19,11 +19,12 @@ def estimate(low: float) -> Estimate:
     return Estimate(0.9, low, 0.97, 26, 29, "adjusted Wald")
 
 
+@pytest.mark.parametrize("decision", ["kept", "grouped", "stops the run"])
 @pytest.mark.parametrize("kind", ["same picture, two labels", "one patient, two labels", "unreadable"])
-def test_a_doubtful_label_that_was_kept_is_refused(kind: str) -> None:
+def test_a_doubtful_label_that_was_kept_is_refused(kind: str, decision: str) -> None:
     findings = [{"kind": "marks in the region", "decision": "reported"}, {"kind": kind, "decision": "dropped"}]
     assert rules.audit_is_clean(findings, pictures_compared=True, required=True).passed
-    kept = [*findings, {"kind": kind, "decision": "kept"}]
+    kept = [*findings, {"kind": kind, "decision": decision}]
     refused = rules.audit_is_clean(kept, pictures_compared=True, required=True)
     assert not refused.passed
     assert f"1 kept ({kind})" in refused.why

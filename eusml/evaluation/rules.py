@@ -47,7 +47,7 @@ def audit_is_clean(
             "the same picture under two labels was not looked for (data.audit.near_duplicates)",
         )
         return RuleResult(name, not required, why if required else _waived(why))
-    doubtful = [f for f in findings if f["kind"] in DOUBTFUL and f["decision"] in ("kept", "stops the run")]
+    doubtful = [f for f in findings if f["kind"] in DOUBTFUL and f["decision"] != "dropped"]
     figures = {"findings": len(findings), "doubtful_and_kept": len(doubtful)}
     if not doubtful:
         template = "{count} finding(s), none that makes a label doubtful was kept"

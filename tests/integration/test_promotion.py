@@ -123,7 +123,7 @@ def test_a_candidate_from_a_doubtful_audit_or_ill_calibrated_is_refused(registry
     run = run_of(registry, "data")
     file = Path(registry.client.download_artifacts(run, "audit/findings.csv"))
     whole = file.read_text()
-    registry.client.log_text(run, whole + '"same picture, two labels",kept,text,P0001\n', "audit/findings.csv")
+    registry.client.log_text(run, whole + '"same picture, two labels",grouped,text,P0001\n', "audit/findings.csv")
     registry.promote(
         registry.ranked[0], "--promote.dry_run", "true", "--promote.policy.calibration_error_cap", "0.0", code=3
     )
