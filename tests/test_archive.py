@@ -14,7 +14,7 @@ from eusml.config import DataConfig
 from eusml.data.images import encode_png
 from eusml.data.sources import read_cases
 from eusml.data.sources.archive import is_archive, unpack
-from eusml.errors import DataError
+from eusml.errors import DataError, PrivateDataError
 from tests.archives import TARS, add, files_below, refused, write, write_tar, write_zip
 
 TREE = {
@@ -95,6 +95,16 @@ def test_an_archive_stands_for_its_folder(tmp_path: Path) -> None:
     assert cases.table["image"].tolist() == sorted(members)
     assert cases.source == "folder cases"
     assert all((cases.root / image).read_bytes() == members[image] for image in cases.table["image"])
+
+
+def test_what_is_wrong_with_an_archive_of_dicom_files_is_not_for_the_store(tmp_path: Path) -> None:
+    """Names of its files may be names of patients."""
+    archive = write_zip(tmp_path / "export.zip", {"GIST/MUELLER^ANNA.dcm": b"a", "GIST/Mueller^Anna.dcm": b"b"})
+    with pytest.raises(PrivateDataError, match="MUELLER"):
+        read_cases(DataConfig(source="dicom", path=archive), tmp_path / "work")
+    with pytest.raises(DataError) as told:
+        read_cases(DataConfig(source="folder", path=archive), tmp_path / "work")
+    assert type(told.value) is DataError
 
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar"])

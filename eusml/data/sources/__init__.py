@@ -12,6 +12,7 @@ from eusml.data.sources.dicom import read_dicom
 from eusml.data.sources.folder import read_folder
 from eusml.data.sources.gist514 import read_gist514
 from eusml.data.sources.phantom import phantom_cohort, read_phantom
+from eusml.errors import DataError, PrivateDataError
 
 __all__ = ["SOURCES", "phantom_cohort", "read_cases"]
 
@@ -36,10 +37,15 @@ def read_cases(settings: DataConfig, work_dir: Path, progress: Progress = iter) 
         progress: wraps what a source takes long to go through.
 
     Raises:
-        DataError: the source is missing or not what it should be.
+        DataError: the source is missing or not what it should be; one of DICOM files as `PrivateDataError`.
     """
     if settings.source != "phantom" and settings.path is not None:
         given = settings.path.expanduser()
         if is_archive(given):
-            settings = settings.model_copy(update={"path": unpack(given, work_dir)})
+            try:
+                settings = settings.model_copy(update={"path": unpack(given, work_dir)})
+            except DataError as error:
+                if settings.source != "dicom":
+                    raise
+                raise PrivateDataError(str(error)) from None  # files of a DICOM export are called after patients
     return SOURCES[settings.source](settings, work_dir, progress)
