@@ -86,6 +86,22 @@ def test_each_class_is_held_out_in_the_asked_share_within_one_patient(
         assert abs((of_class["partition"] == "test").sum() - 0.3 * len(of_class)) <= 4
 
 
+@pytest.mark.parametrize(("sizes", "test_frac"), [((10, 10), 0.2), ((10, 10, 10, 10, 10), 0.1), ((12, 9, 30), 0.05)])
+def test_a_hold_out_holds_somebody_out_where_every_patient_is_more_than_the_share(
+    sizes: tuple[int, ...], test_frac: float
+) -> None:
+    rows = [(f"{label}{i}", label) for label in "ab" for i, size in enumerate(sizes) for _ in range(size)]
+    table = make_split(manifest_of(rows), SplitConfig(test_frac=test_frac)).table
+    held_out = table[table["partition"] == "test"].groupby("label")["patient_id"].nunique()
+    assert held_out.to_dict() == {"a": 1, "b": 1}
+
+
+def test_two_patients_with_both_classes_each_cannot_be_parted() -> None:
+    rows = [("p", "a"), ("p", "b"), ("q", "b"), ("q", "a")]
+    with pytest.raises(DataError, match="nobody can be held out"):
+        make_split(manifest_of(rows), SplitConfig())
+
+
 def test_folds_hold_out_every_case_once() -> None:
     held_out = [set(make_split(STUDY, SplitConfig(folds=5, fold=fold)).indices("test").tolist()) for fold in range(5)]
     assert sorted(case for fold in held_out for case in fold) == list(range(142))

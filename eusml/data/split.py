@@ -52,6 +52,8 @@ def make_split(manifest: Manifest, settings: SplitConfig) -> Split:
         return _published(manifest, grouped, settings.fold)
     _check_folds(grouped, settings.folds or 2, "split.folds" if settings.folds else "")
     held_out = _fold(grouped, settings) if settings.folds else _share(grouped, settings)
+    if not held_out.any():
+        raise DataError("nobody can be held out: each class has one patient alone, or all have images of both classes")
     split = Split(table.assign(partition=np.where(held_out, "test", "train")))
     check_split(split, manifest)
     return split
@@ -230,6 +232,8 @@ def _fold(table: pd.DataFrame, settings: SplitConfig) -> "NDArray[np.bool_]":
 def _share(table: pd.DataFrame, settings: SplitConfig) -> "NDArray[np.bool_]":
     """Per class, patients in random order are taken as long as each brings the count nearer to the asked share.
 
+    Where each of them alone is too much, the one with the fewest images is taken, for a hold-out holds somebody out.
+
     A patient with images of both classes is drawn with the class of the first.
     """
     rng = np.random.default_rng(settings.seed)
@@ -240,10 +244,13 @@ def _share(table: pd.DataFrame, settings: SplitConfig) -> "NDArray[np.bool_]":
         target = max(round(settings.test_frac * int((table["label"] == label).sum())), 1)
         # Sorted first, so that the draw depends on who the patients are and not on the order of the rows.
         patients = rng.permutation(sorted(first.index[first == label]))
+        may_go = patients[:-1]  # one patient at least stays to be trained on
         taken = 0
-        for patient in patients[:-1]:  # one patient at least stays to be trained on
+        for patient in may_go:
             size = int(sizes[patient])
             if abs(taken + size - target) < abs(taken - target):
                 chosen.add(str(patient))
                 taken += size
+        if len(may_go) and not taken:
+            chosen.add(str(min(may_go, key=lambda patient: int(sizes[patient]))))
     return np.asarray(table["patient_id"].isin(chosen).to_numpy(), dtype=np.bool_)
