@@ -104,6 +104,23 @@ def test_a_label_conflict_stops_with_its_ways_out_and_a_page(
     assert flow.splitlines()[1:] == ["found,14", '"excluded: same picture, two labels",3', "kept,11"]
 
 
+def test_a_file_that_was_left_out_is_told_of_though_the_cases_are_as_before(root: Path, tmp_path: Path) -> None:
+    assert run_data(root) == 0
+    before = last_run()
+    (root / "GIST" / "damaged.png").write_bytes(b"no picture")
+    assert run_data(root, "--data.audit.unreadable", "drop") == 0
+    run = last_run()
+    assert run.data.tags["eusml.data_digest"] == before.data.tags["eusml.data_digest"]
+    flow = artifact(run, "audit/flow.csv", tmp_path)
+    assert flow.splitlines()[1:] == ["found,14", "excluded: unreadable,1", "kept,13"]
+
+
+def test_pictures_are_logged_when_asked_later(root: Path) -> None:
+    assert run_data(root) == 0
+    assert run_data(root, "--data.audit.log_images", "true") == 0
+    assert "images.png" in artifacts(last_run())
+
+
 def test_an_archive_is_read_like_its_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     archive = shutil.make_archive(str(root.parent / "upload"), "zip", root.parent, "images")
     assert run_data(root) == 0

@@ -9,6 +9,7 @@ from eusml.commands.cohort import LAYERS, Cohort, cohort, shows_images
 from eusml.commands.job import Job, alone, open_job, run_stage
 from eusml.commands.terminal import say
 from eusml.config import Config, DataConfig
+from eusml.data.findings import audit_record
 from eusml.data.manifest import table_digest
 from eusml.data.prepare import Prepared
 from eusml.data.split import OuterFold, Split, check_split, everyone, make_split, outer_folds
@@ -137,12 +138,14 @@ def _data_stage(
     job: Job, found: Cohort, digests: Mapping[str, str], split: pd.DataFrame, log_split: Callable[[runs.Run], None]
 ) -> None:
     """Record data, audit and who is held out when, in a run of stage `data`."""
-    key = fingerprint("data", digests, LAYERS)
+    images = shows_images(job.config, synthetic=job.synthetic)
+    # The same cases may be left of others than before, and the run tells of those that were dropped, too.
+    inputs = {**digests, "audit": audit_record(found.audit), "pictures": images}
+    key = fingerprint("data", inputs, LAYERS)
     manifest = found.prepared.manifest
     tags = runs.common_tags("data", source=manifest.source, synthetic=manifest.synthetic, fingerprint=key)
     # The run of the whole job says on what data it was, too.
     job.run.tags({name: tags[name] for name in (runs.SOURCE, runs.SYNTHETIC)})
-    images = shows_images(job.config, synthetic=job.synthetic)
 
     def make(run: runs.Run) -> bool:
         found.log_audit(run, job.config)
