@@ -43,6 +43,7 @@ def test_a_table_gives_names_and_boxes_and_a_bad_row_is_one_row(tmp_path: Path) 
     [
         ("name\nx\n", "has no column image"),
         ("image\n", "has no rows"),
+        ("image,bbox_x,bbox_y,bbox_w,bbox_height\na.png,1,2,3,4\n", "has bbox_x, bbox_y, bbox_w only"),
         ("image\n/etc/passwd\n", "must be a path below"),
     ],
 )

@@ -3,7 +3,7 @@
 from eusml.errors import DataError
 
 Box = tuple[int, int, int, int]
-"""x, y, width, height in pixels of the stored image."""
+"""x, y, width, height in pixels of the picture as a viewer shows it: turned as its EXIF data say."""
 
 
 def check_box(box: Box, width: int, height: int, name: str) -> None:

@@ -124,7 +124,7 @@ def prepare(data: bytes, box: Box | None, preparation: Preparation, name: str) -
 
     Args:
         data: the file's bytes.
-        box: the lesion, in pixels of the stored picture.
+        box: the lesion, in pixels of the picture as EXIF data turn it.
         preparation: how.
         name: what to call the file in messages.
 

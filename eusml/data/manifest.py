@@ -1,7 +1,8 @@
 """The table of cases: one row per image, checked once where it enters and trusted from there on.
 
 Columns: `case_id` (unique), `patient_id`, `image` (path below the source's root), `label`; optional `bbox_x`,
-`bbox_y`, `bbox_w`, `bbox_h` (pixels of the stored image); any other column is a covariate and is carried along.
+`bbox_y`, `bbox_w`, `bbox_h` (pixels of the picture as a viewer shows it); any other column is a covariate and is
+carried along.
 """
 
 import difflib
@@ -218,12 +219,21 @@ def _told_apart(first: str, second: str) -> str:
     return f"{first!r} and {second!r}" if plain else f"{first!a} and {second!a}"
 
 
-def _check_boxes(table: pd.DataFrame, where: str) -> pd.DataFrame:
+def has_boxes(table: pd.DataFrame, where: str) -> bool:
+    """Whether the table has the columns of a lesion's box.
+
+    Raises:
+        DataError: it has some of them.
+    """
     present = [name for name in BOX_COLUMNS if name in table.columns]
-    if not present:
-        return table
-    if len(present) < len(BOX_COLUMNS):
+    if present and len(present) < len(BOX_COLUMNS):
         raise DataError(f"{where} has {', '.join(present)} only; a box needs {', '.join(BOX_COLUMNS)}")
+    return bool(present)
+
+
+def _check_boxes(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    if not has_boxes(table, where):
+        return table
     for name in BOX_COLUMNS:
         numbers = pd.to_numeric(table[name], errors="coerce")
         wrong = ~np.isfinite(numbers) & table[name].notna() & (table[name].astype(str).str.strip() != "")

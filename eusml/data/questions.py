@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from eusml.data.boxes import Box
-from eusml.data.manifest import BOX_COLUMNS
+from eusml.data.manifest import BOX_COLUMNS, has_boxes
 from eusml.data.sources.table import local_images, read_table
 from eusml.data.sources.tree import walk
 from eusml.errors import DataError
@@ -23,7 +23,7 @@ class Question:
     """As the table calls it, or else the file's path in its folder."""
     file: Path
     box: Box | None
-    """The lesion in pixels of the stored image."""
+    """The lesion, pixels."""
     error: str | None = None
     """Why the row makes no question; None where it does."""
 
@@ -58,7 +58,7 @@ def _from_table(path: Path) -> tuple[Question, ...]:
     if table.empty:
         raise DataError(f"{path} has no rows")
     names = table["case_id"] if "case_id" in table.columns else table["image"]
-    with_box = all(name in table.columns for name in BOX_COLUMNS)
+    with_box = has_boxes(table, str(path))
     rows = zip(names, table["image"], table.to_dict("records"), strict=True)
     return tuple(_question(number, *row, root=path.parent, with_box=with_box) for number, row in enumerate(rows, 2))
 

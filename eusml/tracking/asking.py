@@ -48,7 +48,8 @@ class Asked:
 
         Args:
             content: the file.
-            box: the lesion in pixels of the stored image; without one the image counts as the region of interest.
+            box: the lesion in pixels of the picture as a viewer shows it; without one the image counts as the region
+                of interest.
             options: how.
             name: what to call the image in messages.
 
