@@ -24,6 +24,10 @@ class DataError(EusmlError):
     """An image, a manifest or a folder is not what it should be."""
 
 
+class UnreadError(DataError):
+    """The system did not give a file or the memory for it: its content is not at fault, and the next try may do."""
+
+
 class PrivateDataError(DataError):
     """A `DataError` whose text may name patients: the person at the keyboard sees it, and no store keeps it."""
 

@@ -1,10 +1,22 @@
-"""Files that a kill or a power cut leaves whole or absent, never half-written."""
+"""Files that a kill or a power cut leaves whole or absent, never half-written; and how a changed one is known."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """Bytes of a file, when its content was changed and when anything of it was (ns): they stand for its content.
+
+    The last time is there because a file that could not be read may be readable after a mere `chmod`.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager

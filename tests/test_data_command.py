@@ -1,6 +1,7 @@
 """The audit as a person meets it: what stops the run, what is logged, and where pictures go."""
 
 import base64
+import errno
 import shutil
 from pathlib import Path
 
@@ -119,6 +120,23 @@ def test_pictures_are_logged_when_asked_later(root: Path) -> None:
     assert run_data(root) == 0
     assert run_data(root, "--data.audit.log_images", "true") == 0
     assert "images.png" in artifacts(last_run())
+
+
+def test_a_case_that_was_dropped_for_its_rights_comes_back_with_them(root: Path, tmp_path: Path) -> None:
+    file, really = root / "LM" / "2.png", Path.read_bytes
+
+    def guarded(path: Path) -> bytes:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", guarded)
+        assert run_data(root, "--data.audit.unreadable", "drop") == 0
+    assert artifact(last_run(), "audit/flow.csv", tmp_path).splitlines()[-1] == "kept,12"
+    file.chmod(0o600)
+    assert run_data(root, "--data.audit.unreadable", "drop") == 0
+    assert artifact(last_run(), "audit/flow.csv", tmp_path / "second").splitlines()[-1] == "kept,13"
 
 
 def test_an_archive_is_read_like_its_folder(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from eusml.data.ingest import Ingested, ingest
 from eusml.data.manifest import Cases
 from eusml.data.parallel import in_order
 from eusml.errors import DataError
+from tests.dicom_files import dataset, written
 from tests.pictures import speckled
 
 
@@ -77,6 +79,54 @@ def test_a_file_of_another_time_is_read_again(cases: Cases, tmp_path: Path, monk
     os.utime(cases.root / "3.png", ns=(1, 1))
     ingest(cases, settings(), tmp_path / "kept")
     assert "3.png" in read
+
+
+def test_a_file_of_other_rights_is_read_again(cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ingest(cases, settings(), tmp_path / "kept")
+    read = counted(monkeypatch)
+    (cases.root / "3.png").chmod(0o600)
+    ingest(cases, settings(), tmp_path / "kept")
+    assert "3.png" in read
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "said"),
+    [
+        ("pathlib.Path.read_bytes", PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        ("pathlib.Path.read_bytes", OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        ("eusml.data.images.Image.open", MemoryError(), "more memory than there is"),
+        ("eusml.data.dicom._dataset", MemoryError(), "more memory than there is"),
+    ],
+)
+def test_what_the_system_did_not_give_is_asked_for_again(
+    cases: Cases, tmp_path: Path, what: str, error: Exception, said: str
+) -> None:
+    (cases.root / "3.png").write_bytes(written(dataset(speckled(3, 60))))
+    (cases.root / "4.png").write_bytes(b"no image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(what, raising(error))
+        assert said in ingest(cases, settings(), tmp_path / "kept").measures["problem"][3 if "dicom" in what else 2]
+    found = ingest(cases, settings(), tmp_path / "kept")
+    assert np.flatnonzero(~found.readable).tolist() == [4]
+
+
+def raising(error: Exception) -> Callable[..., object]:
+    def fail(*_: object, **__: object) -> object:
+        raise error
+
+    return fail
+
+
+def test_what_is_wrong_with_a_file_itself_is_kept(
+    cases: Cases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cases.root / "3.png").write_bytes(b"no image")
+    (cases.root / "4.png").unlink()
+    once = ingest(cases, settings(), tmp_path / "kept")
+    read = counted(monkeypatch)
+    same(ingest(cases, settings(), tmp_path / "kept"), once)
+    assert read == []
+    assert once.readable.sum() == 18
 
 
 def test_too_large_a_file_is_not_read(cases: Cases, monkeypatch: pytest.MonkeyPatch) -> None:

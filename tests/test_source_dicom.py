@@ -1,3 +1,4 @@
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,22 @@ def test_a_second_start_reads_no_file_again(root: Path, monkeypatch: pytest.Monk
     once = read(root).table
     monkeypatch.setattr("eusml.data.sources.dicom.read_frame", lambda *_, **__: pytest.fail("was read again"))
     pd.testing.assert_frame_equal(read(root).table, once)
+
+
+def test_a_file_that_was_left_out_for_its_rights_is_read_once_it_has_others(root: Path) -> None:
+    file = next(path for path in sorted(root.rglob("*")) if path.is_file())
+    drop, really = AuditConfig(unreadable="drop"), Path.open
+
+    def guarded(path: Path, *rest: object, **more: object) -> object:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, *rest, **more)  # type: ignore[call-overload]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", guarded)
+        assert len(read(root, audit=drop).table) == 6
+    file.chmod(0o600)
+    assert len(read(root, audit=drop).table) == 7
 
 
 def test_boxes_of_a_manifest_move_with_the_region(root: Path) -> None:

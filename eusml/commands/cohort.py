@@ -14,7 +14,7 @@ from eusml.data.prepare import Prepared, assemble, load, prepare, save
 from eusml.data.sources import read_cases
 from eusml.digests import fingerprint
 from eusml.evaluation.audit_page import audit_page
-from eusml.files import written_whole
+from eusml.files import stamp, written_whole
 from eusml.tracking import runs
 from eusml.tracking.selection import AUDIT_FILE
 
@@ -86,8 +86,8 @@ def shows_images(config: Config, *, synthetic: bool) -> bool:
 def _folder(job: Job, cases: Cases, settings: DataConfig) -> Path:
     """Where the prepared images of these cases, files and settings belong."""
     files = [cases.root / str(image) for image in cases.table["image"]]
-    # Size and time of a file stand for its content, as `make` has it; the result carries hashes of the pixels.
-    stamps = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    # They stand for the content; the result carries hashes of the pixels.
+    stamps = [(str(file), *stamp(file)) for file in files if file.is_file()]
     inputs = {
         "table": cases.table.to_csv(index=False),
         "excluded": cases.excluded,

@@ -14,7 +14,7 @@ import numpy as np
 
 from eusml.data.boxes import Box
 from eusml.data.dicom_grey import shown
-from eusml.errors import DataError
+from eusml.errors import DataError, UnreadError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -231,7 +231,7 @@ def _only_our_errors(name: str) -> Iterator[None]:
     except DataError:
         raise
     except MemoryError:
-        raise DataError(f"image {name} cannot be read: it asks for more memory than there is") from None
+        raise UnreadError(f"image {name} cannot be read: it asks for more memory than there is") from None
     except Exception as error:
         raise DataError(f"image {name} is damaged DICOM ({type(error).__name__})") from None
     finally:

@@ -17,7 +17,7 @@ from PIL import Image, ImageChops, ImageOps, PngImagePlugin, UnidentifiedImageEr
 from eusml.data.boxes import Box, check_box
 from eusml.data.dicom import Frame, is_dicom, read_frame
 from eusml.data.overlays import COLOUR_SPREAD, inpaint, overlay_mask
-from eusml.errors import DataError
+from eusml.errors import DataError, UnreadError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,6 +82,7 @@ def read_picture(
         frame: which frame of a DICOM file.
 
     Raises:
+        UnreadError: there is not the memory that it takes.
         DataError: not an image of a known format, damaged, animated, too large or too small.
     """
     if len(data) > MAX_BYTES:
@@ -106,6 +107,8 @@ def read_picture(
         raise DataError(f"image {name} is none of {', '.join(FORMATS)}, DICOM ({len(data)} bytes)") from None
     except DataError:
         raise
+    except MemoryError:
+        raise UnreadError(f"image {name} cannot be read: it asks for more memory than there is") from None
     except Exception as error:  # damaged files make Pillow raise nearly anything, TypeError included
         raise DataError(f"image {name} is damaged: {error}") from None
 

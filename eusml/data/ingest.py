@@ -1,7 +1,7 @@
 """Every file of a cohort, once: decoded, prepared for the network, measured and sketched for the audit.
 
-Images are worked on in shards. A shard that lies on disk is not made again as long as its files, as `make` would
-judge them by size and time, and the settings are the same: a killed ingestion goes on, a changed file costs one shard.
+Images are worked on in shards. A shard that lies on disk is not made again as long as its files, judged by size and
+times, and the settings are the same: a killed ingestion goes on, a changed file costs one shard.
 """
 
 import hashlib
@@ -24,8 +24,8 @@ from eusml.data.images import MAX_BYTES, Preparation, cut_region, prepare_pictur
 from eusml.data.manifest import Cases, box_of
 from eusml.data.parallel import Counted, in_order, processes_for
 from eusml.digests import fingerprint
-from eusml.errors import DataError
-from eusml.files import written_whole
+from eusml.errors import DataError, UnreadError
+from eusml.files import stamp, written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,8 +107,8 @@ class _Item:
     case_id: str
     path: Path
     box: Box | None
-    stamp: tuple[int, int]
-    """Bytes and time of change (ns), which stand for the content, as `make` has it; (-1, 0) for no such file."""
+    stamp: tuple[int, ...]
+    """Bytes and times (ns, `eusml.files.stamp`), which stand for the content; (-1,) for no such file."""
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,10 @@ def _shards(cases: Cases, preparation: Preparation, folder: Path | None) -> list
 def _item(root: Path, row: Mapping[Any, Any]) -> _Item:
     path = root / str(row["image"])
     try:
-        status = path.stat()
-        stamp = (status.st_size, status.st_mtime_ns) if path.is_file() else (-1, 0)
+        known = stamp(path) if path.is_file() else (-1,)
     except OSError:
-        stamp = (-1, 0)
-    return _Item(str(row["case_id"]), path, box_of(row), stamp)
+        known = (-1,)
+    return _Item(str(row["case_id"]), path, box_of(row), known)
 
 
 def _shard_name(items: tuple[_Item, ...], preparation: Preparation) -> str:
@@ -173,11 +172,11 @@ def _names(shard: _Shard) -> str:
 
 
 def _work(shard: _Shard) -> _Result:
-    """Read the files of one shard and keep the result."""
+    """Read the files of one shard and keep the result, unless another try could find more in the same files."""
     side = shard.preparation.size_px
     images = np.zeros((len(shard.items), side, side), np.uint8)
     sketches = np.zeros((len(shard.items), SKETCH_SIDE_PX, SKETCH_SIDE_PX), np.uint8)
-    measures = []
+    measures, lasting = [], True
     for at, item in enumerate(shard.items):
         row: dict[str, Any] = dict.fromkeys(_COLUMNS, np.nan)
         try:
@@ -185,9 +184,10 @@ def _work(shard: _Shard) -> _Result:
             row |= found | {"problem": ""}
         except DataError as error:
             row["problem"] = str(error)
+            lasting = lasting and not isinstance(error, UnreadError)
         measures.append(row)
     result = _Result(images, sketches, measures)
-    if shard.file is not None:
+    if shard.file is not None and lasting:
         shard.file.parent.mkdir(parents=True, exist_ok=True)
         with written_whole(shard.file) as file:
             np.savez(file, images=images, sketches=sketches, measures=np.frombuffer(_as_json(measures), np.uint8))
@@ -214,7 +214,8 @@ def _read(item: _Item, preparation: Preparation) -> "tuple[NDArray[np.uint8], ND
     """Prepared image, sketch and measures of one file.
 
     Raises:
-        DataError: it cannot be read.
+        UnreadError: the system does not give the file, or not the memory for it.
+        DataError: it cannot be read for what it is.
     """
     data, name = _bytes_of(item), str(item.path)
     whole = read_picture(data, name, grey_range=preparation.grey_range, frame=preparation.frame)
@@ -235,7 +236,7 @@ def _bytes_of(item: _Item) -> bytes:
     try:
         return item.path.read_bytes()
     except OSError as error:
-        raise DataError(f"image {item.path} of case {item.case_id} cannot be read: {error.strerror}") from None
+        raise UnreadError(f"image {item.path} of case {item.case_id} cannot be read: {error.strerror}") from None
 
 
 def _within(mask: "NDArray[np.bool_]", box: Box | None) -> "NDArray[np.bool_]":

@@ -33,6 +33,7 @@ from eusml.data.sources.table import MANIFEST, find_manifest
 from eusml.data.sources.tree import walk
 from eusml.digests import fingerprint
 from eusml.errors import DataError, PrivateDataError
+from eusml.files import stamp
 from eusml.sentences import Sentence, record, recorded, sentence
 from eusml.tables import read_csv, to_csv_text
 
@@ -111,7 +112,7 @@ def _digest(root: Path, table: pd.DataFrame, key: bytes, settings: DataConfig) -
     inputs = {
         # Keyed, for a plain digest of names could be guessed.
         "table": pseudonym(key, "table", to_csv_text(table)),
-        "files": [(file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()],
+        "files": [stamp(file) for file in files if file.is_file()],
         "frame": settings.dicom.frame,
         "covariates": settings.dicom.covariates,
         "unreadable": settings.audit.unreadable,
