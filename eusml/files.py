@@ -1,10 +1,14 @@
-"""Files that a kill or a power cut leaves whole or absent, never half-written; and how a changed one is known."""
+"""Files that a kill or a power cut leaves whole or absent; how a changed one is known, and room for one."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+_NOT_SUPPORTED = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""How a file system says that it cannot set bytes aside."""
 
 
 def stamp(path: Path) -> tuple[int, int, int]:
@@ -17,6 +21,23 @@ def stamp(path: Path) -> tuple[int, int, int]:
     """
     status = path.stat()
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Have the disk set aside the first `size` bytes of an open file, where system and file system can do so.
+
+    For files that are written through memory: a full disk that is met there is no error but a signal that kills.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if size == 0 or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
 
 
 @contextmanager

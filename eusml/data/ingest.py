@@ -25,7 +25,7 @@ from eusml.data.manifest import Cases, box_of
 from eusml.data.parallel import Counted, in_order, processes_for
 from eusml.digests import fingerprint
 from eusml.errors import DataError, UnreadError
-from eusml.files import stamp, written_whole
+from eusml.files import reserve, stamp, written_whole
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -92,11 +92,16 @@ def ingest(cases: Cases, settings: DataConfig, folder: Path | None = None, progr
 
 
 def blank(shape: tuple[int, int, int], folder: Path | None) -> "NDArray[np.uint8]":
-    """Zeros, uint8; in a file without a name where there is a folder, so that memory does not grow with the cohort."""
+    """Zeros, uint8; in a file without a name where there is a folder, so that memory does not grow with the cohort.
+
+    Raises:
+        OSError: the folder's disk is full.
+    """
     if folder is None or 0 in shape:
         return np.zeros(shape, np.uint8)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
+        reserve(file.fileno(), math.prod(shape))
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
 
