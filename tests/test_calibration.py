@@ -1,8 +1,12 @@
 """Expected calibration error against values worked out by hand, and against scores that are right by construction."""
 
+import math
+
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy.optimize import minimize
+from scipy.special import expit, logit
 
 from eusml.evaluation.calibration import calibration_error, recalibration
 from tests.conftest import answers
@@ -99,3 +103,48 @@ def test_copies_of_patients_widen_no_confidence() -> None:
 def test_a_slope_that_cases_cannot_tell_is_nan(y_true: list[int], y_score: list[float]) -> None:
     found = recalibration(np.array(y_true), np.array(y_score), np.arange(len(y_true)), 0.95)
     assert np.isnan([found.slope.value, found.slope.low, found.slope.high]).all()
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_score"),
+    [
+        (  # Newton's method meets a singular matrix.
+            [1, 1, 0, 1, 1, 1, 1, 1, 0, 1],
+            [0.997, 0.98, 0.00109, 0.937, 0.621, 0.000262, 1.0, 0.801, 0.00024, 1.0],
+        ),
+        ([0, 0, 0, 0, 0, 0, 0, 1], [1.0, 1.0, 1.0, 1.0, 1.0, 0.9999, 0.999, 0.0]),
+        ([1, 0, 1, 1], [0.0] * 4),  # all alike
+        ([1, 0], [1.0, 0.0]),
+    ],
+)
+@pytest.mark.parametrize("patients", [1, 2])
+def test_an_intercept_is_found_however_sure_probabilities_are(
+    y_true: list[int], y_score: list[float], patients: int
+) -> None:
+    ids = np.arange(len(y_true)) // patients
+    found = recalibration(np.array(y_true), np.array(y_score), ids, 0.95).intercept
+    if ids.max() == 0:
+        assert math.isnan(found.value)
+        return
+    at = logit(np.clip(y_score, 1e-6, 1 - 1e-6)) + found.value
+    assert expit(at).sum() == pytest.approx(sum(y_true), abs=1e-9)
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_an_intercept_and_its_interval_are_those_of_statsmodels(images: int) -> None:
+    table = answers(3, 60)
+    y_true, y_score = table["y_true"].to_numpy(), np.clip(table["y_score"].to_numpy(), 0.02, 0.98)
+    groups = np.arange(60) // images
+    how = {"cov_type": "cluster", "cov_kwds": {"groups": groups}} if images > 1 else {}
+    model = sm.Logit(y_true, np.ones((60, 1)), offset=logit(y_score)).fit(disp=0, tol=1e-12, **how)
+    found = recalibration(y_true, y_score, groups, 0.9).intercept
+    expected = [model.params[0], *model.conf_int(alpha=0.1)[0]]
+    assert [found.value, found.low, found.high] == pytest.approx(expected, abs=1e-8)
+
+
+def test_one_patient_alone_tells_nothing() -> None:
+    for y_true, y_score in (([0, 1], [0.3, 0.6]), ([0, 1, 0, 1], [0.3, 0.6, 0.7, 0.2])):
+        found = recalibration(np.array(y_true), np.array(y_score), np.zeros(len(y_true)), 0.95)
+        numbers = [getattr(of, name) for of in (found.intercept, found.slope) for name in ("value", "low", "high")]
+        assert np.isnan(numbers).all()

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import norm
 
 from eusml.evaluation.intervals import proportion_interval
 
@@ -74,6 +77,9 @@ class Coefficient:
     high: float
 
 
+_NOTHING = Coefficient(math.nan, math.nan, math.nan)
+
+
 @dataclass(frozen=True)
 class Recalibration:
     """What a logistic regression of the truth on the logit of the probability finds.
@@ -99,32 +105,84 @@ def recalibration(
         confidence: nominal coverage, in (0, 1).
 
     Returns:
-        nan where it is undefined: one class is missing, all probabilities are alike, or they part the classes.
+        nan where it is undefined: one class is missing or there is one patient alone; for the slope, too, where all
+        probabilities are alike, they part the classes, or the fit does not converge.
     """
-    import statsmodels.api as sm
-
     y = y_true.astype(np.float64)
     chance = np.clip(y_score.astype(np.float64), _NEVER_SURE, 1 - _NEVER_SURE)
     logit = np.log(chance / (1 - chance))
-    one = np.ones((len(y), 1))
-    nothing = Coefficient(math.nan, math.nan, math.nan)
-    if len(np.unique(y)) < 2:
-        return Recalibration(nothing, nothing)
     clusters = np.unique(patient_id, return_inverse=True)[1]
-    clustered = clusters.max() + 1 < len(y)
-    how: dict[str, Any] = {"cov_type": "cluster", "cov_kwds": {"groups": clusters}} if clustered else {}
-
-    def fitted(design: npt.NDArray[np.float64], **offset: Any) -> Coefficient:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Not GLM, whose robust errors are nan where one probability is all but sure.
-            model = sm.Logit(y, design, **offset).fit(disp=0, **how)
-        low, high = model.conf_int(alpha=1 - confidence)[-1]
-        return Coefficient(float(model.params[-1]), float(low), float(high))
-
+    # Of one patient alone nobody can tell how far another would be.
+    if len(np.unique(y)) < 2 or clusters.max() == 0:
+        return Recalibration(_NOTHING, _NOTHING)
+    groups = clusters if clusters.max() + 1 < len(y) else None
     parted = logit[y == 1].min() >= logit[y == 0].max() or logit[y == 1].max() <= logit[y == 0].min()
     tells = not parted and np.ptp(logit) > 0
     return Recalibration(
-        intercept=fitted(one, offset=logit),
-        slope=fitted(np.column_stack([one, logit])) if tells else nothing,
+        intercept=_intercept(y, logit, groups, confidence),
+        slope=_slope(y, logit, groups, confidence) if tells else _NOTHING,
     )
+
+
+def _intercept(
+    y: npt.NDArray[np.float64], logit: npt.NDArray[np.float64], groups: npt.NDArray[Any] | None, confidence: float
+) -> Coefficient:
+    """What is to be added to all logits for the mean probability to be the share of positive cases.
+
+    That is the maximum of the likelihood. It is bracketed, for Newton's method, which statsmodels takes, overshoots
+    where some probabilities are all but sure: it then ends in a singular matrix, or far away.
+
+    Args:
+        y: [N], 1.0 or 0.0, both of them there.
+        logit: [N], finite.
+        groups: [N], 0 to the number of patients less one, two patients at least; None where cases are independent.
+        confidence: nominal coverage, in (0, 1).
+    """
+
+    def surplus(added: float) -> float:
+        return float(np.sum(expit(logit + added) - y))
+
+    # Every probability is below the share of positives at the one end, and above it at the other; one more for the
+    # rounding, without which equal logits would leave no bracket at all.
+    share = math.log(y.sum() / (len(y) - y.sum()))
+    value = float(brentq(surplus, share - logit.max() - 1, share - logit.min() + 1, xtol=1e-12))
+    chance = expit(logit + value)
+    information = float(np.sum(chance * expit(-logit - value)))
+    error = 1 / math.sqrt(information)
+    if groups is not None:
+        # The sandwich of one coefficient, corrected for few groups as statsmodels does it for the slope.
+        of_group = np.bincount(groups, weights=y - chance)
+        count = len(of_group)
+        error = math.sqrt(count / (count - 1) * float(np.sum(of_group**2))) / information
+    half = float(norm.ppf((1 + confidence) / 2)) * error
+    return Coefficient(value, value - half, value + half)
+
+
+def _slope(
+    y: npt.NDArray[np.float64], logit: npt.NDArray[np.float64], groups: npt.NDArray[Any] | None, confidence: float
+) -> Coefficient:
+    """The slope of the truth on the logit; all nan where statsmodels finds none.
+
+    Args:
+        y: [N], 1.0 or 0.0, both of them there.
+        logit: [N], finite; does not part the classes.
+        groups: as of `_intercept`.
+        confidence: nominal coverage, in (0, 1).
+    """
+    import statsmodels.api as sm
+    from statsmodels.tools.sm_exceptions import PerfectSeparationError
+
+    how: dict[str, Any] = {} if groups is None else {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            # Not GLM, whose robust errors are nan where one probability is all but sure.
+            model = sm.Logit(y, np.column_stack([np.ones(len(y)), logit])).fit(disp=0, **how)
+        except (np.linalg.LinAlgError, ZeroDivisionError, PerfectSeparationError):
+            return _NOTHING
+    # Where Newton's method gave up halfway, its last step is no estimate.
+    if not model.mle_retvals["converged"]:
+        return _NOTHING
+    low, high = model.conf_int(alpha=1 - confidence)[-1]
+    found = float(model.params[-1]), float(low), float(high)
+    return Coefficient(*found) if np.isfinite(found).all() else _NOTHING
