@@ -14,7 +14,7 @@ from eusml.evaluation.comparison import PairedResult, compare_all
 from eusml.evaluation.figures.counts import confusion
 from eusml.evaluation.figures.drawing import Frame
 from eusml.evaluation.metrics import evaluate_answers
-from eusml.evaluation.reporting import sections_compared, sections_method, sections_results, sections_use
+from eusml.evaluation.reporting import sections_compared, sections_data, sections_method, sections_results, sections_use
 from eusml.evaluation.reporting.contents import Arm, Contents
 from eusml.evaluation.reporting.document import FigureBlock, Paragraph
 from eusml.evaluation.reporting.verdicts import sentence
@@ -132,6 +132,19 @@ def test_sections_without_data_are_left_out() -> None:
     bare = contents(arm("r34", answers(0)))
     for make in (sections_compared.comparison, sections_compared.baselines, sections_compared.by_subgroup):
         assert make(bare, EN) is None
+
+
+def test_a_partition_of_the_users_own_gives_way_to_that_of_the_split() -> None:
+    table = answers(0)
+    manifest = table[["case_id", "patient_id", "y_true"]].assign(
+        label=np.where(table["y_true"] == 1, "GIST", "other"), age_years=np.arange(30), partition="theirs"
+    )
+    split = table[["case_id"]].assign(partition=["train"] * 20 + ["test"] * 10)
+    found = contents(arm("r34", table), manifest=manifest, split=split)
+    made = sections_data.partitioned(found)
+    assert made is not None
+    assert made["partition"].value_counts().to_dict() == {"train": 20, "test": 10}
+    assert sections_data.cohort(found, EN) is not None
 
 
 def test_a_class_in_other_letters_is_drawn_without_a_warning_and_stands_in_the_svg() -> None:

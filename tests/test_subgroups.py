@@ -59,3 +59,11 @@ def test_repeats_count_once_and_clusters_are_said() -> None:
     pd.testing.assert_frame_equal(subgroups(repeated, cases, SETTINGS).table, subgroups(table, cases, SETTINGS).table)
     assert not subgroups(table, cases, SETTINGS).clustered
     assert subgroups(table.assign(patient_id="p"), cases, SETTINGS).clustered
+
+
+def test_a_covariate_may_be_called_as_a_column_of_the_answers_is() -> None:
+    table = answers(0, 40).assign(repeat=1, fold=0)
+    cases = known(table)
+    found = subgroups(table, cases.rename(columns={"sex": "fold", "age_years": "y_score"}), SETTINGS).table
+    names = found["covariate"].replace({"fold": "sex", "y_score": "age_years"})
+    pd.testing.assert_frame_equal(found.assign(covariate=names), subgroups(table, cases, SETTINGS).table)

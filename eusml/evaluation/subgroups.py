@@ -40,12 +40,15 @@ def subgroups(predictions: pd.DataFrame, cases: pd.DataFrame, settings: Evaluate
     # Of repeated cross-validation the first answer to each case, lest one case counts several times.
     once = predictions.drop_duplicates("case_id")
     names = covariates(cases)
-    joined = once.merge(cases[["case_id", *names]], on="case_id", how="inner")
+    # Side by side, in the same order, and not in one table: a covariate may be called as a column of the answers is,
+    # `fold` for instance.
+    answered = once.merge(cases[["case_id"]], on="case_id", how="inner")
+    known = once[["case_id"]].merge(cases[["case_id", *names]], on="case_id", how="inner")
     rows: list[dict[str, object]] = []
     for name in names:
-        of_case = _levels(joined[name], name)
+        of_case = _levels(known[name], name)
         for level in of_case.cat.categories:
-            part = joined[(of_case == level).to_numpy()]
+            part = answered[(of_case == level).to_numpy()]
             if len(part) >= SMALLEST:
                 rows += [{"covariate": name, "level": str(level), **row} for row in _measured(part, settings)]
     columns = [

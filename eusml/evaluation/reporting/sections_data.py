@@ -33,7 +33,9 @@ def partitioned(contents: Contents) -> pd.DataFrame | None:
         return None
     if split is None or "partition" not in split.columns:
         return manifest.assign(partition="all")
-    return manifest.merge(split[["case_id", "partition"]], on="case_id", how="left")
+    # A user's own column of that name says nothing of this split.
+    own = manifest.drop(columns="partition", errors="ignore")
+    return own.merge(split[["case_id", "partition"]], on="case_id", how="left")
 
 
 def cohort(contents: Contents, w: Words) -> Section | None:
