@@ -8,9 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import norm
 
 from eusml.evaluation.intervals import proportion_interval
 
@@ -138,6 +135,9 @@ def _intercept(
         groups: [N], 0 to the number of patients less one, two patients at least; None where cases are independent.
         confidence: nominal coverage, in (0, 1).
     """
+    from scipy.optimize import brentq
+    from scipy.special import expit
+    from scipy.stats import norm
 
     def surplus(added: float) -> float:
         return float(np.sum(expit(logit + added) - y))
