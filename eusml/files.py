@@ -26,7 +26,8 @@ def stamp(path: Path) -> tuple[int, int, int]:
 def reserve(descriptor: int, size: int) -> None:
     """Have the disk set aside the first `size` bytes of an open file, where system and file system can do so.
 
-    For files that are written through memory: a full disk that is met there is no error but a signal that kills.
+    For files that are written through memory, where a full disk is no error but a signal that kills, and by numpy,
+    which says how much it wrote and not why it was no more.
 
     Raises:
         OSError: the disk is full.

@@ -143,6 +143,24 @@ def test_an_intercept_and_its_interval_are_those_of_statsmodels(images: int) -> 
     assert [found.value, found.low, found.high] == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("y_true", "steps"),
+    [
+        ([0, 1, 1, 0, 1, 1, 0, 0, 0, 0], [1, 1, -2, 3, 2, -1, 1, -1, -3, -2]),  # statsmodels meets a singular matrix
+        ([0, 1, 0, 0, 1, 1, 0, 0, 0, 0], [-1, -3, 2, 3, -1, 0, 0, -3, -2, -1]),  # it does not converge
+    ],
+)
+def test_a_network_that_says_all_but_the_same_of_everybody_has_no_slope(y_true: list[int], steps: list[int]) -> None:
+    found = recalibration(np.array(y_true), 0.7 + 1e-13 * np.array(steps), np.arange(10), 0.95)
+    assert np.isnan([found.slope.value, found.slope.low, found.slope.high]).all()
+    assert found.intercept.value == pytest.approx(logit(np.mean(y_true)) - logit(0.7))
+
+
+def test_a_slope_without_an_interval_is_none() -> None:
+    found = recalibration(np.array([0, 0, 1, 1]), np.array([0.0, 1.0, 1.0, 0.0]), np.array([0, 0, 1, 1]), 0.95)
+    assert math.isnan(found.slope.value)
+
+
 def test_one_patient_alone_tells_nothing() -> None:
     for y_true, y_score in (([0, 1], [0.3, 0.6]), ([0, 1, 0, 1], [0.3, 0.6, 0.7, 0.2])):
         found = recalibration(np.array(y_true), np.array(y_score), np.zeros(len(y_true)), 0.95)

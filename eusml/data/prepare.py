@@ -15,6 +15,7 @@ from eusml.data.groups import first_names
 from eusml.data.ingest import Ingested, Progress, blank, ingest
 from eusml.data.manifest import TEXT_COLUMNS, Cases, Manifest, two_classes
 from eusml.errors import DataError
+from eusml.files import reserve
 from eusml.tables import from_csv_text, read_csv, to_csv_text
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def save(prepared: Prepared, folder: Path) -> None:
     draft.mkdir(parents=True)
     manifest = prepared.manifest
     (draft / _TABLE).write_text(to_csv_text(manifest.table), encoding="utf-8", newline="")
-    _save_images(prepared.images, draft / _IMAGES)
+    with (draft / _IMAGES).open("wb") as file:
+        reserve(file.fileno(), prepared.images.nbytes)  # numpy itself would not say that the disk is full
+        np.save(file, prepared.images)
     meta = {
         "digest": prepared.digest,
         "source": manifest.source,
@@ -135,15 +138,6 @@ def load(folder: Path) -> Prepared:
     if prepared.digest != digest or hashes != table["pixels_sha256"].tolist():
         raise DataError(f"prepared data in {folder} were changed after they were made; delete the folder")
     return prepared
-
-
-def _save_images(images: "NDArray[np.uint8]", path: Path) -> None:
-    """What `np.save` writes, which itself says "819200 requested and 548736 written" and not that the disk is full."""
-    assert images.flags.c_contiguous
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(images))
-        for image in images:
-            file.write(image.tobytes())
 
 
 def _summary(problems: list[str], total: int) -> str:

@@ -170,7 +170,6 @@ def _slope(
         confidence: nominal coverage, in (0, 1).
     """
     import statsmodels.api as sm
-    from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
     how: dict[str, Any] = {} if groups is None else {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
     with warnings.catch_warnings():
@@ -178,7 +177,7 @@ def _slope(
         try:
             # Not GLM, whose robust errors are nan where one probability is all but sure.
             model = sm.Logit(y, np.column_stack([np.ones(len(y)), logit])).fit(disp=0, **how)
-        except (np.linalg.LinAlgError, ZeroDivisionError, PerfectSeparationError):
+        except np.linalg.LinAlgError:
             return _NOTHING
     # Where Newton's method gave up halfway, its last step is no estimate.
     if not model.mle_retvals["converged"]:
