@@ -20,6 +20,7 @@ from hypothesis import settings
 from torch import nn
 
 from eusml.config import OnlineConfig, TrainConfig
+from eusml.learning.torchvision_resnet import torchvision_resnet
 from tests.stores import empty_store
 
 # Read when Triton is first imported. Without a GPU its interpreter runs the kernels.
@@ -60,9 +61,7 @@ def tiny_settings() -> TrainConfig:
 @pytest.fixture
 def half_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """A ResNet-34 is a ResNet-18, for tests of training as such: half the weights to draw, step and save."""
-    from torchvision import models
-
-    monkeypatch.setattr(models, "resnet34", models.resnet18)
+    monkeypatch.setattr(torchvision_resnet(), "resnet34", torchvision_resnet().resnet18)
 
 
 @pytest.fixture(scope="module")

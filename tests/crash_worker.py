@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision import models  # imported before forking, once for all children
 
 from eusml import files
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.learning import checkpoint, epoch, train
 from eusml.learning.batches import LabelledImages
 from eusml.learning.step import TrainingStep
+from eusml.learning.torchvision_resnet import torchvision_resnet
 from tests.conftest import two_classes, weights_sha256
 
 SETTINGS = TrainConfig(
@@ -27,7 +27,7 @@ SETTINGS = TrainConfig(
     shallow_frac=0.5,
 )  # fmt: skip
 # Half the weights to draw, step and save, in stages of several blocks all the same.
-models.resnet34 = models.resnet18
+torchvision_resnet().resnet34 = torchvision_resnet().resnet18  # type: ignore[attr-defined]
 MOMENTS = ("step", "torch.save", "os.fsync", "os.replace", "replaced", "epoch")
 
 

@@ -82,7 +82,13 @@ def without_running_statistics(state: TrainingState) -> TrainingState:
 
 
 def without_moments(state: TrainingState) -> TrainingState:
-    return replace(state, optimizer={**state.optimizer, "state": {}})
+    forgotten = [torch.zeros_like(moment) for moment in state.optimizer["moments"]]
+    return replace(state, optimizer={**state.optimizer, "moments": forgotten})
+
+
+def without_counts(state: TrainingState) -> TrainingState:
+    forgotten = [torch.zeros_like(steps) for steps in state.optimizer["steps"]]
+    return replace(state, optimizer={**state.optimizer, "steps": forgotten})
 
 
 def without_epoch(state: TrainingState) -> TrainingState:
@@ -90,7 +96,9 @@ def without_epoch(state: TrainingState) -> TrainingState:
 
 
 @pytest.mark.parametrize(
-    "forget", [without_parameters, without_running_statistics, without_moments, without_epoch], ids=lambda f: f.__name__
+    "forget",
+    [without_parameters, without_running_statistics, without_moments, without_counts, without_epoch],
+    ids=lambda f: f.__name__,
 )
 def test_every_piece_of_the_state_matters(
     forget: Any, tiny_settings: TrainConfig, states: Path, tmp_path: Path

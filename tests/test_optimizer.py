@@ -53,7 +53,7 @@ def test_it_does_what_torchs_own_does_to_the_bit(name: str) -> None:
 def test_torch_is_given_dense_memory_and_nothing_is_copied() -> None:
     net = network()
     optimizer = DenseOptimizer(net, TrainConfig())
-    given = [p for group in optimizer._optimizer.param_groups for p in group["params"]]
+    given = [weights.dense for weights in optimizer._all]
     assert all(p.is_contiguous() for p in given)
     assert {p.data_ptr() for p in given} == {p.data_ptr() for p in net.parameters()}
 

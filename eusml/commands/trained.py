@@ -40,7 +40,7 @@ class TrainedModel:
 
     @cached_property
     def bundle(self) -> Bundle:
-        """The network itself, read when it is first asked: torchvision, which stands behind it, takes seconds."""
+        """The network itself, read when it is first asked."""
         found = load_bundle(self.folder)
         assert found.spec.weights_sha256 == self.spec.weights_sha256, self.folder
         # The folder is that of a training: another arm that shares it may have written how *it* is served.

@@ -13,14 +13,13 @@ from eusml.data.findings import Audit, Decision, Finding, FlowStep, Kind
 from eusml.data.groups import joined
 from eusml.data.ingest import Ingested
 from eusml.data.manifest import Cases, Exclusion
+from eusml.data.quality import BLANK_SD
 from eusml.data.split import FOLD_COLUMN
 from eusml.sentences import Sentence, counted, sentence
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLANK_SD = 2.0
-"""Standard deviation of the region of interest, grey levels, up to which it counts as blank."""
 MARKS_FRAC = 0.001
 """Share of the region of interest from which on drawn marks are reported; less than that, a bright fleck can be."""
 RARE_CLASS_FRAC = 0.1

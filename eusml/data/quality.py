@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eusml.data.audit import BLANK_SD
 from eusml.data.boxes import Box
 from eusml.data.likeness import Likeness, measure_likeness
 from eusml.data.texture import texture
@@ -20,6 +19,8 @@ from eusml.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BLANK_SD = 2.0
+"""Standard deviation of the region of interest, grey levels, up to which it counts as blank."""
 MIN_IMAGES = 20
 """Fewer say too little about how such images vary."""
 MAX_IMAGES = 2000

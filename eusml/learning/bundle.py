@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from eusml.config import ARCHS, Arch
 from eusml.data.images import Preparation
@@ -114,13 +115,22 @@ def load_bundle(folder: Path) -> Bundle:
     from safetensors.torch import load
 
     spec, data = _read_checked(folder)
-    with torch.device("meta"):  # no numbers are drawn for weights that are about to be replaced
+    with torch.device("meta"), _Undrawn():  # for weights that are about to be replaced
         network = empty_network(spec.arch, spec.channels)
     try:
         network.load_state_dict(load(data), assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise CheckpointError(f"model weights {folder / WEIGHTS_FILE} do not fit a {spec.arch}: {error}") from None
     return Bundle(network.eval().to(memory_format=torch.channels_last), spec)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal variates: those of weights without memory, torch would have its compiler imported for."""
+
+    def __torch_function__(
+        self, func: "Callable[..., Any]", types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func is torch.Tensor.normal_ else func(*args, **kwargs or {})
 
 
 def load_spec(folder: Path) -> ModelSpec:

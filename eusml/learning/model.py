@@ -12,6 +12,7 @@ from torch import nn
 from eusml.config import Arch
 from eusml.errors import TrainingError
 from eusml.learning.small_maps import ease_last_stage
+from eusml.learning.torchvision_resnet import torchvision_resnet
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -59,11 +60,9 @@ def build_network(
     Raises:
         TrainingError: ImageNet weights are neither on this machine nor to be downloaded, or are damaged.
     """
-    from torchvision import models
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net: nn.Module = getattr(models, arch)(num_classes=2, zero_init_residual=zero_init_residual)
+        net: nn.Module = getattr(torchvision_resnet(), arch)(num_classes=2, zero_init_residual=zero_init_residual)
         if weights == "none":
             net.conv1 = _grey_stem()
         else:
@@ -75,10 +74,8 @@ def build_network(
 
 def empty_network(arch: Arch, channels: int, dropout: float = 0.0) -> nn.Module:
     """The same architecture for weights that are about to be loaded."""
-    from torchvision import models
-
     with torch.random.fork_rng(devices=[]):
-        net: nn.Module = getattr(models, arch)(num_classes=2)
+        net: nn.Module = getattr(torchvision_resnet(), arch)(num_classes=2)
         if channels == 1:
             net.conv1 = _grey_stem()
         _drop_out(net, dropout)

@@ -3,14 +3,35 @@
 Filters are channels-last. torch's fused optimisers take that for scattered memory, and copy weights, gradients and
 moments to another order and back in every step. The same memory under a permuted shape is dense, so this is what the
 optimiser is given; it works element by element, so its results are the same bits.
+
+What changes the weights is torch's own functional form of its optimisers. Their classes import torch's compiler when
+they are made, which takes two to three seconds, as long as a small training's first epoch, and nothing here compiles.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
 
 from eusml.config import TrainConfig
+
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+"""torch's defaults, which are those of Kingma & Ba 2015, arXiv:1412.6980."""
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """A parameter, and all that its changes depend on."""
+
+    parameter: nn.Parameter
+    dense: torch.Tensor
+    """Its memory."""
+    moments: tuple[torch.Tensor, ...]
+    """AdamW's first and second, or SGD's momentum; shaped as `dense`."""
+    steps: torch.Tensor
+    """How often AdamW changed it; float32, as torch's kernels want it, on the weights' device."""
 
 
 class DenseOptimizer:
@@ -20,23 +41,11 @@ class DenseOptimizer:
     """
 
     def __init__(self, network: nn.Module, settings: TrainConfig) -> None:
-        self._parameters = list(network.parameters())
-        self._dense = [nn.Parameter(_dense(parameter.detach())) for parameter in self._parameters]
-        groups = [
-            {"params": [dense for dense in self._dense if dense.ndim > 1], "weight_decay": settings.weight_decay},
-            {"params": [dense for dense in self._dense if dense.ndim <= 1], "weight_decay": 0.0},
-        ]
-        device = self._dense[0].device
+        self._settings = settings
+        self._all = [_begun(parameter, 2 if settings.optimizer == "adamw" else 1) for parameter in network.parameters()]
+        device = self._all[0].dense.device
         # A number would be written into a captured step (`captured.py`) as it was then.
-        self._rate = torch.tensor(settings.lr, device=device) if device.type == "cuda" else None
-        self._optimizer: torch.optim.Optimizer
-        if settings.optimizer == "adamw":
-            self._optimizer = torch.optim.AdamW(groups, lr=settings.lr, fused=True, capturable=self._rate is not None)
-        else:
-            self._optimizer = torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, fused=True)
-            # Zero is what torch begins with, too, but it cannot when only some of the weights begin (`growth.py`).
-            for dense in self._dense:
-                self._optimizer.state[dense]["momentum_buffer"] = torch.zeros_like(dense)
+        self._rate = torch.tensor(settings.lr, device=device) if device.type == "cuda" else settings.lr
 
     def step(self, lr: float) -> None:
         """Change the weights by the gradients that are there, and forget these; weights that ask for none stay."""
@@ -45,28 +54,62 @@ class DenseOptimizer:
 
     def set_rate(self, lr: float) -> None:
         """The learning rate from now on."""
-        if self._rate is not None:
+        if isinstance(self._rate, torch.Tensor):
             self._rate.fill_(lr)
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr if self._rate is None else self._rate
+        else:
+            self._rate = lr
 
     def apply(self) -> None:
         """The step at the rate that was set last."""
-        for parameter, dense in zip(self._parameters, self._dense, strict=True):
-            if parameter.requires_grad:
-                assert parameter.grad is not None
-                dense.grad = _dense(parameter.grad)
-                parameter.grad = None
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        asked = [weights for weights in self._all if weights.parameter.requires_grad]
+        self._change([weights for weights in asked if weights.dense.ndim > 1], self._settings.weight_decay)
+        self._change([weights for weights in asked if weights.dense.ndim <= 1], 0.0)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Moments and counters, for a training state."""
-        return self._optimizer.state_dict()
+    def state_dict(self) -> dict[str, list[torch.Tensor]]:
+        """Moments and counters, for a training state; not copied."""
+        return {
+            "steps": [weights.steps for weights in self._all],
+            "moments": [moment for weights in self._all for moment in weights.moments],
+        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
         """Take over what `state_dict` gave."""
-        self._optimizer.load_state_dict(state)
+        own = self.state_dict()
+        for kind in own:
+            for mine, saved in zip(own[kind], state[kind], strict=True):
+                mine.copy_(saved)
+
+    def _change(self, group: list[_Weights], weight_decay: float) -> None:
+        if not group:
+            return
+        grads = []
+        for weights in group:
+            assert weights.parameter.grad is not None
+            grads.append(_dense(weights.parameter.grad))
+            weights.parameter.grad = None
+        dense = [weights.dense for weights in group]
+        first = [weights.moments[0] for weights in group]
+        if self._settings.optimizer == "sgd":
+            # Moments begin as zeros, which is what torch's class makes of its first step.
+            sgd(
+                dense, grads, [*first], fused=True,
+                weight_decay=weight_decay, momentum=self._settings.momentum, lr=self._rate,
+                dampening=0.0, nesterov=False, maximize=False,
+            )  # fmt: skip
+            return
+        second, steps = [weights.moments[1] for weights in group], [weights.steps for weights in group]
+        adamw(
+            dense, grads, first, second, [], steps, fused=True, capturable=isinstance(self._rate, torch.Tensor),
+            amsgrad=False, beta1=_BETAS[0], beta2=_BETAS[1], lr=self._rate, weight_decay=weight_decay, eps=_EPS,
+            maximize=False,
+        )  # fmt: skip
+
+
+def _begun(parameter: nn.Parameter, moments: int) -> _Weights:
+    dense = _dense(parameter.detach())
+    return _Weights(
+        parameter, dense, tuple(torch.zeros_like(dense) for _ in range(moments)), torch.zeros((), device=dense.device)
+    )
 
 
 def _dense(weights: torch.Tensor) -> torch.Tensor:

@@ -21,7 +21,7 @@ PROCESSES.set_forkserver_preload(
     [
         # In this order: the commands, then what they import when they first need it.
         *("eusml.commands.main", "eusml.commands.tune", "tests.promoter"),
-        *("plotly.offline", "psycopg", "sklearn.model_selection", "torchvision.models"),
+        *("plotly.offline", "psycopg", "sklearn.model_selection"),
         *("eusml.learning.tuning.page", "mlflow.cli", "mlflow.store.tracking.sqlalchemy_store"),
     ]
 )

@@ -1,0 +1,30 @@
+"""torchvision's networks are taken without the rest of it, and the rest is still to be had."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torchvision import models
+
+from eusml.learning.torchvision_resnet import torchvision_resnet
+
+
+def test_ours_are_torchvisions() -> None:
+    states = []
+    for module in (torchvision_resnet(), models):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            states.append(module.resnet34(num_classes=2).state_dict())
+    ours, theirs = states
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.slow
+def test_training_and_asking_import_no_compiler_and_leave_torchvision_whole(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "tests.lean_worker", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["[]", "resnet34 ResNet34_Weights", "nms Compose make_grid"]
