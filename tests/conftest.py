@@ -58,10 +58,12 @@ def tiny_settings() -> TrainConfig:
     )
 
 
-@pytest.fixture
-def half_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def half_the_weights() -> Iterator[None]:
     """A ResNet-34 is a ResNet-18, for tests of training as such: half the weights to draw, step and save."""
-    monkeypatch.setattr(torchvision_resnet(), "resnet34", torchvision_resnet().resnet18)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torchvision_resnet(), "resnet34", torchvision_resnet().resnet18)
+        yield
 
 
 @pytest.fixture(scope="module")

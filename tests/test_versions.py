@@ -20,6 +20,8 @@ from eusml.tracking.integrity import FILES, file_digests, files_digest, sums_tex
 from eusml.tracking.versions import RegisteredVersion
 from tests.conftest import two_classes
 
+pytestmark = pytest.mark.usefixtures("half_the_weights")
+
 NAME = "eusml-phantom-resnet34"
 HERE = "0123456789abcdef"
 TRAINED_ON = pd.DataFrame(
@@ -38,7 +40,9 @@ def bundle(folder: Path, seed: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registered(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RegisteredVersion:
+def registered(
+    half_the_weights: None, store_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> RegisteredVersion:
     folder = bundle(tmp_path_factory.mktemp("trained") / registry.BUNDLE, seed=0)
     weights = load_bundle(folder).spec.weights_sha256
     with runs.entry_run("promote", {}, HERE) as run:

@@ -1,5 +1,6 @@
 """Promoters that race for the same alias, and die in the middle, on real stores."""
 
+import hashlib
 import os
 import signal
 import threading
@@ -18,37 +19,50 @@ from eusml.tracking.integrity import FILES
 from tests.integration.forked import PROCESSES
 from tests.integration.serving import free_port, started
 from tests.promoter import promote
+from tests.stores import empty_store
 
 pytestmark = [pytest.mark.slow, pytest.mark.server]
-NAME, ALIAS = "eusml-raced", "champion"
+ALIAS = "champion"
+
+
+@pytest.fixture(scope="module")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """Addresses of a store and of a server of it."""
+    folder, port = tmp_path_factory.mktemp("server"), free_port()
+    address = empty_store(folder)
+    words = ("server", "--backend-store-uri", address, "-p", str(port), "--host", "127.0.0.1", "--workers", "2")
+    with started(os.environ, folder / "server.log", port, "/health", *words) as found:
+        yield address, found.base
 
 
 @pytest.fixture
-def uri(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def name(request: pytest.FixtureRequest) -> str:
+    """Of the registered model that is raced for; some tests share a store."""
+    return "eusml-" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
+
+
+@pytest.fixture
+def uri(request: pytest.FixtureRequest, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A store in which a registered model has two versions, and no champion yet."""
-    if request.param == "postgresql":
-        address = request.getfixturevalue("postgresql")
+    if request.param == "http":
+        address, base = request.getfixturevalue("tracking_server")
+    elif request.param == "postgresql":
+        address = base = request.getfixturevalue("postgresql")
     else:
-        address = f"sqlite:///{tmp_path}/mlflow.db"
+        address = base = empty_store(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     store.connect()
     client = MlflowClient()
-    history.begin(NAME, ALIAS, "0", {}, "text")
+    history.begin(name, ALIAS, "0", {}, "text")
     for version in (1, 2):
-        client.create_model_version(NAME, f"/nowhere/{version}", tags={FILES: f"f{version}"})
-    if request.param != "http":
-        yield address
-        return
-    port = free_port()
-    words = ("server", "--backend-store-uri", address, "-p", str(port), "--host", "127.0.0.1", "--workers", "2")
-    with started(os.environ, tmp_path / "server.log", port, "/health", *words) as found:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", found.base)
-        yield found.base
+        client.create_model_version(name, f"/nowhere/{version}", tags={FILES: f"f{version}"})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", base)
+    return str(base)
 
 
-def promoter(version: int, how: str, start: Path, log: Path, rounds: int) -> BaseProcess:
+def promoter(name: str, version: int, how: str, start: Path, log: Path, rounds: int) -> BaseProcess:
     log.touch()
-    arguments = (os.environ["MLFLOW_TRACKING_URI"], NAME, rounds, str(version), how, start, log)
+    arguments = (os.environ["MLFLOW_TRACKING_URI"], name, rounds, str(version), how, start, log)
     process = PROCESSES.Process(target=promote, args=arguments)
     process.start()
     return process
@@ -62,8 +76,8 @@ def until(log: Path, word: str, process: BaseProcess) -> None:
         time.sleep(0.005)
 
 
-def read() -> History:
-    known = history.read(NAME, ALIAS)
+def read(name: str) -> History:
+    known = history.read(name, ALIAS)
     assert known is not None
     return known
 
@@ -79,10 +93,10 @@ RACES = [
 
 
 @pytest.mark.parametrize(("uri", "how", "rounds"), RACES, indirect=["uri"])
-def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path: Path) -> None:
+def test_two_promoters_many_times_each(uri: str, name: str, how: str, rounds: int, tmp_path: Path) -> None:
     logs = [tmp_path / f"promoter{version}.log" for version in (1, 2)]
     start = tmp_path / "start"
-    racing = [promoter(version, how, start, log, rounds) for version, log in zip((1, 2), logs, strict=True)]
+    racing = [promoter(name, version, how, start, log, rounds) for version, log in zip((1, 2), logs, strict=True)]
     for log, process in zip(logs, racing, strict=True):
         until(log, "ready", process)
     start.touch()
@@ -90,7 +104,7 @@ def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path
     gaps = 0
     while any(process.is_alive() for process in racing):
         try:
-            found = history.holder(NAME, ALIAS)
+            found = history.holder(name, ALIAS)
         except MlflowException:  # the store was busy
             continue
         gaps += found is None and bool(seen - {None})
@@ -101,7 +115,7 @@ def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path
     lost = sum(line.startswith("lost") for text in texts for line in text.splitlines())
 
     # Nobody overwrote anybody: each of the entries that a promoter believes it wrote is there, and no other.
-    known = read()
+    known = read(name)
     assert [len(numbers) for numbers in wrote] == [rounds, rounds]
     assert sorted(wrote[0] + wrote[1]) == list(range(1, 2 * rounds + 1)) == [entry.number for entry in known.entries]
     for version, numbers in enumerate(wrote, start=1):
@@ -113,7 +127,7 @@ def test_two_promoters_many_times_each(uri: str, how: str, rounds: int, tmp_path
     assert [entry.before for entry in known.entries[1:]] == [entry.after for entry in known.entries[:-1]]
     assert gaps == 0
     assert seen <= {None, "1", "2"}
-    assert history.holder(NAME, ALIAS) == known.entries[-1].after
+    assert history.holder(name, ALIAS) == known.entries[-1].after
     print(f"{how} at {uri}: {lost} times somebody else was first")
     assert lost > 0 or how == "locked"  # else there was no race
 
@@ -141,13 +155,15 @@ def test_the_lock_is_held_by_one_and_not_waited_for_for_ever(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["sqlite", "postgresql", "http"], indirect=True)
-def test_promoters_killed_again_and_again_leave_nothing_locked_and_nothing_half_done(uri: str, tmp_path: Path) -> None:
+def test_promoters_killed_again_and_again_leave_nothing_locked_and_nothing_half_done(
+    uri: str, name: str, tmp_path: Path
+) -> None:
     how = "bare" if uri.startswith("http") else "locked"
     (tmp_path / "start").touch()
     believed: set[tuple[str, str]] = set()
     for round_ in range(4):
         log = tmp_path / f"killed{round_}.log"
-        process = promoter(1 + round_ % 2, how, tmp_path / "start", log, rounds=10_000)
+        process = promoter(name, 1 + round_ % 2, how, tmp_path / "start", log, rounds=10_000)
         until(log, "wrote", process)
         time.sleep(0.03 * round_)
         process.kill()
@@ -155,14 +171,14 @@ def test_promoters_killed_again_and_again_leave_nothing_locked_and_nothing_half_
         assert process.exitcode == -signal.SIGKILL
         lines = log.read_text().splitlines()
         believed |= {(line.split()[1], str(1 + round_ % 2)) for line in lines if line.startswith("wrote")}
-    known = read()  # which checks the chain
+    known = read(name)  # which checks the chain
     assert believed <= {(str(entry.number), entry.who) for entry in known.entries}
     history.follow(known)
-    assert history.holder(NAME, ALIAS) == known.entries[-1].after
+    assert history.holder(name, ALIAS) == known.entries[-1].after
     # The next one is held up by nobody.
     log = tmp_path / "last.log"
-    last = promoter(1, how, tmp_path / "start", log, rounds=1)
+    last = promoter(name, 1, how, tmp_path / "start", log, rounds=1)
     last.join(120)
     assert last.exitcode == 0, log.read_text()
-    assert read().entries[-1].who == "1"
-    assert history.holder(NAME, ALIAS) == "1"
+    assert read(name).entries[-1].who == "1"
+    assert history.holder(name, ALIAS) == "1"
