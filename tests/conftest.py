@@ -27,8 +27,9 @@ from tests.stores import empty_store
 os.environ.setdefault("TRITON_INTERPRET", str(int(not torch.cuda.is_available())))
 
 
-def pytest_collection_finish() -> None:
-    """What all tests import is no garbage, and statsmodels, for one, looks for some among it at every call."""
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_imported_is_garbage() -> None:
+    """Optuna, for one, looks for some after every trial, which takes a second among all that tests have imported."""
     gc.collect()
     gc.freeze()
 
