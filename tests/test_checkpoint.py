@@ -82,7 +82,7 @@ def without_running_statistics(state: TrainingState) -> TrainingState:
 
 
 def without_moments(state: TrainingState) -> TrainingState:
-    forgotten = [torch.zeros_like(moment) for moment in state.optimizer["moments"]]
+    forgotten: list[list[torch.Tensor]] = [[] for _ in state.optimizer["moments"]]
     return replace(state, optimizer={**state.optimizer, "moments": forgotten})
 
 

@@ -9,6 +9,7 @@ they are made, which takes two to three seconds, as long as a small training's f
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,17 +22,17 @@ _BETAS, _EPS = (0.9, 0.999), 1e-8
 """torch's defaults, which are those of Kingma & Ba 2015, arXiv:1412.6980."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Weights:
     """A parameter, and all that its changes depend on."""
 
     parameter: nn.Parameter
     dense: torch.Tensor
     """Its memory."""
-    moments: tuple[torch.Tensor, ...]
-    """AdamW's first and second, or SGD's momentum; shaped as `dense`."""
     steps: torch.Tensor
     """How often AdamW changed it; float32, as torch's kernels want it, on the weights' device."""
+    moments: tuple[torch.Tensor, ...] = ()
+    """AdamW's first and second, or SGD's momentum, shaped as `dense`; none before the first change."""
 
 
 class DenseOptimizer:
@@ -41,8 +42,9 @@ class DenseOptimizer:
     """
 
     def __init__(self, network: nn.Module, settings: TrainConfig) -> None:
-        self._settings = settings
-        self._all = [_begun(parameter, 2 if settings.optimizer == "adamw" else 1) for parameter in network.parameters()]
+        self._settings, self._moments = settings, 2 if settings.optimizer == "adamw" else 1
+        dense = [(parameter, _dense(parameter.detach())) for parameter in network.parameters()]
+        self._all = [_Weights(parameter, memory, torch.zeros((), device=memory.device)) for parameter, memory in dense]
         device = self._all[0].dense.device
         # A number would be written into a captured step (`captured.py`) as it was then.
         self._rate = torch.tensor(settings.lr, device=device) if device.type == "cuda" else settings.lr
@@ -65,19 +67,18 @@ class DenseOptimizer:
         self._change([weights for weights in asked if weights.dense.ndim > 1], self._settings.weight_decay)
         self._change([weights for weights in asked if weights.dense.ndim <= 1], 0.0)
 
-    def state_dict(self) -> dict[str, list[torch.Tensor]]:
-        """Moments and counters, for a training state; not copied."""
+    def state_dict(self) -> dict[str, list[Any]]:
+        """Counters, and moments of each parameter, for a training state; not copied."""
         return {
             "steps": [weights.steps for weights in self._all],
-            "moments": [moment for weights in self._all for moment in weights.moments],
+            "moments": [list(weights.moments) for weights in self._all],
         }
 
-    def load_state_dict(self, state: dict[str, list[torch.Tensor]]) -> None:
+    def load_state_dict(self, state: dict[str, list[Any]]) -> None:
         """Take over what `state_dict` gave."""
-        own = self.state_dict()
-        for kind in own:
-            for mine, saved in zip(own[kind], state[kind], strict=True):
-                mine.copy_(saved)
+        for weights, steps, moments in zip(self._all, state["steps"], state["moments"], strict=True):
+            weights.steps.copy_(steps)
+            weights.moments = tuple(moment.to(weights.dense.device, copy=True) for moment in moments)
 
     def _change(self, group: list[_Weights], weight_decay: float) -> None:
         if not group:
@@ -87,6 +88,8 @@ class DenseOptimizer:
             assert weights.parameter.grad is not None
             grads.append(_dense(weights.parameter.grad))
             weights.parameter.grad = None
+            if not weights.moments:
+                weights.moments = tuple(torch.zeros_like(weights.dense) for _ in range(self._moments))
         dense = [weights.dense for weights in group]
         first = [weights.moments[0] for weights in group]
         if self._settings.optimizer == "sgd":
@@ -103,13 +106,6 @@ class DenseOptimizer:
             amsgrad=False, beta1=_BETAS[0], beta2=_BETAS[1], lr=self._rate, weight_decay=weight_decay, eps=_EPS,
             maximize=False,
         )  # fmt: skip
-
-
-def _begun(parameter: nn.Parameter, moments: int) -> _Weights:
-    dense = _dense(parameter.detach())
-    return _Weights(
-        parameter, dense, tuple(torch.zeros_like(dense) for _ in range(moments)), torch.zeros((), device=dense.device)
-    )
 
 
 def _dense(weights: torch.Tensor) -> torch.Tensor:
