@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from eusml.config import OnlineConfig, TrainConfig
 from eusml.data.images import Preparation
 from eusml.learning.batches import LabelledImages
 from eusml.learning.bundle import ModelSpec, load_bundle, save_bundle
+from eusml.learning.torchvision_resnet import torchvision_resnet
 from eusml.learning.train import fit
 
 HEAVY = ("torchvision", "torch._dynamo", "torch._inductor", "sympy", "triton", "pandas", "matplotlib", "mlflow")
@@ -38,9 +40,17 @@ def main(folder: Path) -> None:
 
 
 def import_torchvision() -> None:
-    """All of it is there, as if nothing had been imported before."""
+    """All of it is there, as if nothing had been imported before, and its networks are those that were trained."""
     import torchvision
 
+    states = []
+    for module in (torchvision_resnet(), torchvision.models):
+        torch.manual_seed(0)
+        states.append(module.resnet34(num_classes=2).state_dict())
+    ours, theirs = states
+    assert torchvision_resnet() is not torchvision.models.resnet
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     print(torchvision.models.resnet.resnet34.__name__, torchvision.models.get_model_weights("resnet34").__name__)
     print(torchvision.ops.nms.__name__, torchvision.transforms.Compose.__name__, torchvision.utils.make_grid.__name__)
 

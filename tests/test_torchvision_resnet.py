@@ -5,21 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
-from torchvision import models
-
-from eusml.learning.torchvision_resnet import torchvision_resnet
-
-
-def test_ours_are_torchvisions() -> None:
-    states = []
-    for module in (torchvision_resnet(), models):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            states.append(module.resnet34(num_classes=2).state_dict())
-    ours, theirs = states
-    assert list(ours) == list(theirs)
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.slow

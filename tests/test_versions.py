@@ -40,9 +40,7 @@ def bundle(folder: Path, seed: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def registered(
-    half_the_weights: None, store_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> RegisteredVersion:
+def registered(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RegisteredVersion:
     folder = bundle(tmp_path_factory.mktemp("trained") / registry.BUNDLE, seed=0)
     weights = load_bundle(folder).spec.weights_sha256
     with runs.entry_run("promote", {}, HERE) as run:

@@ -5,7 +5,7 @@ moments to another order and back in every step. The same memory under a permute
 optimiser is given; it works element by element, so its results are the same bits.
 
 What changes the weights is torch's own functional form of its optimisers. Their classes import torch's compiler when
-they are made, which takes two to three seconds, as long as a small training's first epoch, and nothing here compiles.
+they are made, which takes two to three seconds, and nothing here compiles.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class DenseOptimizer:
     """
 
     def __init__(self, network: nn.Module, settings: TrainConfig) -> None:
-        self._settings, self._moments = settings, 2 if settings.optimizer == "adamw" else 1
+        self._settings = settings
         dense = [(parameter, _dense(parameter.detach())) for parameter in network.parameters()]
         self._all = [_Weights(parameter, memory, torch.zeros((), device=memory.device)) for parameter, memory in dense]
         device = self._all[0].dense.device
@@ -83,16 +83,16 @@ class DenseOptimizer:
     def _change(self, group: list[_Weights], weight_decay: float) -> None:
         if not group:
             return
-        grads = []
+        is_sgd, grads = self._settings.optimizer == "sgd", []
         for weights in group:
             assert weights.parameter.grad is not None
             grads.append(_dense(weights.parameter.grad))
             weights.parameter.grad = None
             if not weights.moments:
-                weights.moments = tuple(torch.zeros_like(weights.dense) for _ in range(self._moments))
+                weights.moments = tuple(torch.zeros_like(weights.dense) for _ in range(1 if is_sgd else 2))
         dense = [weights.dense for weights in group]
         first = [weights.moments[0] for weights in group]
-        if self._settings.optimizer == "sgd":
+        if is_sgd:
             # Moments begin as zeros, which is what torch's class makes of its first step.
             sgd(
                 dense, grads, [*first], fused=True,
