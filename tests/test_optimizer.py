@@ -86,6 +86,8 @@ def test_weights_that_join_later_begin_as_all_others_do(name: str) -> None:
     backward(net, 0)
     optimizer.step(1e-2)
     assert torch.equal(joins.weight, before)
+    held = zip(net.named_parameters(), optimizer.state_dict()["moments"], strict=True)
+    assert [which for (which, _), moments in held if not moments] == ["2.weight", "2.bias"]  # a saved state is small
     joins.requires_grad_(True)
     backward(net, 1)
     assert joins.weight.grad is not None
